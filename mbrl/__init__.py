@@ -1,0 +1,1 @@
+"""The centre: forward models, uncertainty, imagination, training, checkpoints, tracking, the command line."""
