@@ -1,0 +1,33 @@
+"""A recording's contents in 64 hexadecimal digits, the same whatever file they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+
+from envs.recording import QUANTUM, Recording
+
+
+def fingerprint(recording: Recording) -> str:
+    """SHA-256 of the rows, the vehicles, dt and the site; not of the provenance.
+
+    Heading and speed follow from the positions and are left out: their last bit may depend on the processor.
+    """
+    digest = hashlib.sha256(json.dumps([recording.dt, recording.site.to_dict()], sort_keys=True).encode())
+    vehicles = recording.vehicles
+    for array, dtype in (
+        (recording.frame_offsets, "<i8"),
+        (recording.vehicle, "<i4"),
+        (np.rint(recording.x / QUANTUM), "<i8"),
+        (np.rint(recording.y / QUANTUM), "<i8"),
+        (vehicles.id, "<i8"),
+        (vehicles.length, "<f4"),
+        (vehicles.width, "<f4"),
+        (vehicles.kind, "<i1"),
+        (vehicles.first_frame, "<i4"),
+        (vehicles.last_frame, "<i4"),
+    ):
+        digest.update(np.ascontiguousarray(array.astype(dtype)).data)
+    return digest.hexdigest()
