@@ -1,10 +1,11 @@
 """headway's own file: one Parquet table of vehicle-frames, exact to the bit and small.
 
-Rows are sorted by (vehicle, frame). Columns: vehicle (the source's id, int64), frame (int32), x and y (int32, in
-multiples of QUANTUM), length and width (float32, m), kind (int8). The positions and frames are stored as differences
-(DELTA_BINARY_PACKED), the rest as runs of dictionary entries, so what belongs to a vehicle costs a few bytes once.
-Heading and speed are not stored: they follow from the positions. The key "headway" of the file's metadata holds JSON
-with the format version, dt, the site, the provenance and the fingerprint of the contents; "headway.sha256" guards it.
+Rows are sorted by (vehicle, frame). Columns: vehicle (the source's id, int64), frame (int32), x and y (int32,
+in multiples of QUANTUM), length and width (float32, m), kind (int8). Positions and frames are stored as
+differences (DELTA_BINARY_PACKED), the rest as runs of dictionary entries, so what belongs to a vehicle costs a
+few bytes once. Heading and speed are not stored: they follow from the positions. The key "headway" of the file's
+metadata holds JSON with the format version, dt, the site, the provenance and the fingerprint of the contents;
+"headway.sha256" guards it.
 """
 
 from __future__ import annotations
@@ -37,33 +38,31 @@ SCHEMA = pa.schema(
     ]
 )
 DIFFERENCES = ("frame", "x", "y")
+OPTIONS: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 12,
+    "use_dictionary": [name for name in SCHEMA.names if name not in DIFFERENCES],
+    "column_encoding": dict.fromkeys(DIFFERENCES, "DELTA_BINARY_PACKED"),
+    "write_statistics": False,
+    "write_page_checksum": True,
+    "store_schema": False,  # Arrow's copy of the schema would hold the header once more
+}
 
 
 def write_parquet(recording: Recording, path: str | Path) -> None:
     """Write one file, from which `read_parquet` returns the same recording, bit for bit.
 
     Raises:
-        ValueError: the recording cannot be read back exactly (positions beyond int32 quanta or off the grid, vehicles
-            out of order, provenance that is no JSON).
+        ValueError: the recording cannot be read back exactly (positions beyond int32 quanta or off the grid,
+            vehicles out of order, provenance that is no JSON).
         InputError: the file cannot be written; nothing half-written stays.
     """
     table = _to_table(recording)
     header = _dump_header(recording)
     difference = first_difference(recording, _from_table(table, json.loads(header)))
     if difference:
-        raise ValueError(
-            f"{difference} would not survive the file; build recordings with Recording.from_tracks"
-        )
-    options = dict(
-        compression="zstd",
-        compression_level=12,
-        use_dictionary=[name for name in SCHEMA.names if name not in DIFFERENCES],
-        column_encoding=dict.fromkeys(DIFFERENCES, "DELTA_BINARY_PACKED"),
-        write_statistics=False,
-        write_page_checksum=True,
-        store_schema=False,  # Arrow's copy of the schema would hold the header once more
-    )
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, **options) as writer:
+        raise ValueError(f"{difference} would not survive the file; build it with Recording.from_tracks")
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, **OPTIONS) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata(
             {"headway": header, "headway.sha256": hashlib.sha256(header.encode()).hexdigest()}
