@@ -1,0 +1,114 @@
+"""What driving costs, read off the ego-centred picture: proximity, lane and off-road cost.
+
+With (f, l) a pixel's centre, metres ahead and to the left of the ego's centre, length L, width b and speed v of the ego:
+
+    proximity = max over pixels of  m_f(f) m_l(l) * vehicles         m_f = clip(1 + (L_t / 2 - |f|) / (1.5 v + 1), 0, 1)
+                                                                    m_l = clip((b - |l|) / (b - b_t / 2), 0, 1)
+    lane      = max over |f| <= L / 2 of  clip(1 - |l| / (lane_width / 2), 0, 1) * markings
+    off_road  = the same mask * off-road area
+
+where L_t = max(L - 1, 0) and b_t = max(b - 1, 0) allow one metre of overlap. Source: Henaff, Canziani, LeCun,
+arXiv:1901.02705, and its public code (1.5 s of headway plus 1 m ahead and behind; to one ego width on either side). The
+masks there are cut to whole pixels; here they are the continuous functions above, read at pixel centres.
+
+`costs` is differentiable, both through the image and through where the ego's mask lies; `costs_of_image` is the same
+for the compiled replay. A collision by the paper's rule is proximity > COLLISION_THRESHOLD.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from envs.units import View
+
+HEADWAY = 1.5  # s
+STANDSTILL_GAP = 1.0  # m
+OVERLAP_TOLERANCE = 1.0  # m
+LANE_WIDTH = 3.7  # m; the lane mask reaches half of it
+COLLISION_THRESHOLD = 0.99
+LANE_WEIGHT = 0.2
+OFF_ROAD_WEIGHT = 0.2
+
+
+class Costs(NamedTuple):
+    """Proximity, lane and off-road cost, each of the leading shape, within [0, 1]."""
+
+    proximity: Tensor
+    lane: Tensor
+    off_road: Tensor
+
+    def total(self, lane_weight: float = LANE_WEIGHT, off_road_weight: float = OFF_ROAD_WEIGHT) -> Tensor:
+        """C = proximity + lane_weight * lane + off_road_weight * off_road."""
+        return self.proximity + lane_weight * self.lane + off_road_weight * self.off_road
+
+
+def pixel_grid(view: View, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Metres ahead (H, 1) and to the left (1, W) of each pixel's centre, on the device and in the dtype of `like`."""
+    ahead = torch.linspace(view.top, -view.top, view.height, dtype=like.dtype, device=like.device)
+    left = torch.linspace(view.left, -view.left, view.width, dtype=like.dtype, device=like.device)
+    return ahead[:, None], left[None, :]
+
+
+def costs(image: Tensor, speed: Tensor, size: Tensor, ahead: Tensor, left: Tensor) -> Costs:
+    """The three costs of images.
+
+    Args:
+        image: (..., 3, H, W) in [0, 1].
+        speed: (...) m/s. Detach it unless crawling is wanted: its gradient rewards braking.
+        size: (..., 2) length and width of the ego, m.
+        ahead, left: metres ahead and to the left of the ego's centre of each pixel's centre, broadcastable to
+            (..., H, W); constants from `pixel_grid`, or functions of the ego's pose, which carry the gradient.
+    Returns:
+        Costs of shape (...).
+    """
+    length, width = size[..., 0, None, None], size[..., 1, None, None]
+    half_length = (length - OVERLAP_TOLERANCE).clamp(min=0) / 2
+    half_width = (width - OVERLAP_TOLERANCE).clamp(min=0) / 2
+    safe = HEADWAY * speed[..., None, None] + STANDSTILL_GAP
+    near = (1 + (half_length - ahead.abs()) / safe).clamp(0, 1) * (
+        (width - left.abs()) / (width - half_width)
+    ).clamp(0, 1)
+    aside = (1 - left.abs() / (LANE_WIDTH / 2)).clamp(min=0) * (ahead.abs() <= length / 2)
+    lane, vehicles, off_road = image.unbind(-3)
+    return Costs(
+        (near * vehicles).flatten(-2).amax(-1),
+        (aside * lane).flatten(-2).amax(-1),
+        (aside * off_road).flatten(-2).amax(-1),
+    )
+
+
+@nb.njit(nogil=True, cache=True)
+def costs_of_image(
+    image: NDArray[np.uint8], px_per_m: float, speed: float, length: float, width: float
+) -> tuple[float, float, float]:
+    """The three costs of one uint8 image (3, H, W); see the module's docstring."""
+    rows, columns = image.shape[1], image.shape[2]
+    half_length = max(length - OVERLAP_TOLERANCE, 0.0) / 2
+    half_width = max(width - OVERLAP_TOLERANCE, 0.0) / 2
+    safe = HEADWAY * speed + STANDSTILL_GAP
+    proximity = lane = off_road = 0.0
+    reach = max(width, LANE_WIDTH / 2)
+    k0 = max(0, int((columns - 1) / 2 - reach * px_per_m))
+    k1 = min(columns - 1, int((columns - 1) / 2 + reach * px_per_m) + 1)
+    for r in range(rows):
+        ahead = abs((rows - 1) / 2 - r) / px_per_m
+        along = min(1 + (half_length - ahead) / safe, 1.0)
+        beside = ahead <= length / 2
+        if along <= 0.0 and not beside:
+            continue
+        for k in range(k0, k1 + 1):
+            left = abs((columns - 1) / 2 - k) / px_per_m
+            if along > 0.0 and image[1, r, k] > 0:
+                across = min(max((width - left) / (width - half_width), 0.0), 1.0)
+                proximity = max(proximity, along * across * image[1, r, k] / 255)
+            if beside:
+                aside = max(1 - left / (LANE_WIDTH / 2), 0.0) / 255
+                lane = max(lane, aside * image[0, r, k])
+                off_road = max(off_road, aside * image[2, r, k])
+    return proximity, lane, off_road

@@ -1,0 +1,83 @@
+"""Which recorded cars can be taken over, where a drive begins, and when its human arrived."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.recording import Recording, Split
+from envs.world import World
+
+LATE_ENTRY = 30.0  # m; a car first seen further than this beyond the start did not drive the scored part
+TIME_LIMIT_FACTOR = 2.0  # of the human's time ...
+TIME_LIMIT_EXTRA = 5.0  # ... plus this, in s
+
+
+class Drives(NamedTuple):
+    """D cars that can be scored, by world-wide vehicle and frame numbers."""
+
+    vehicle: NDArray[np.int64]
+    start_frame: NDArray[np.int64]  # the ego is taken over here, with its history before
+    human_frame: NDArray[np.int64]  # the human reaches the goal (or its recording ends) here
+    limit_frame: NDArray[np.int64]  # the drive is over here, arrived or not
+
+    def __len__(self) -> int:
+        return len(self.vehicle)
+
+    def take(self, index: NDArray[np.integer] | slice) -> Drives:
+        """The drives at `index`."""
+        return Drives(*(column[index] for column in self))
+
+
+def find_drives(
+    world: World,
+    recordings: Sequence[Recording],
+    split: Split = "all",
+    *,
+    history: int = 20,
+    min_seconds: float = 5.0,
+) -> Drives:
+    """The cars of a split that drive the whole scored part of their site.
+
+    A car is taken over in its first frame with x >= site.start and `history` recorded frames (it included), and its
+    human arrives in the first frame with x >= site.goal; where a site has no goal, with the car's last frame. Cars that
+    enter late, never arrive, or would drive for less than `min_seconds` are left out.
+    """
+    start, human = _find(world, history)
+    wanted = np.concatenate([r.in_split(split) for r in recordings])
+    ok = wanted & (start >= 0) & (human - start >= math.ceil(min_seconds / world.dt))
+    vehicle = np.flatnonzero(ok)
+    start, human = start[ok], human[ok]
+    allowed = (TIME_LIMIT_FACTOR * (human - start) + TIME_LIMIT_EXTRA / world.dt).astype(np.int64)
+    end = world.end_frame[world.recording[vehicle]]
+    has_goal = np.isfinite(world.goal[world.site[world.recording[vehicle]]])
+    limit = np.where(has_goal, np.minimum(start + allowed, end), human)
+    return Drives(vehicle, start, human, limit)
+
+
+@nb.njit(cache=True)
+def _find(world: World, history: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Start and human-arrival frame of every vehicle; -1 where it has none."""
+    num = len(world.first_frame)
+    start, human = np.full(num, -1, np.int64), np.full(num, -1, np.int64)
+    for v in range(num):
+        site = world.site[world.recording[v]]
+        first, last = world.first_frame[v], world.last_frame[v]
+        for f in range(first + history - 1, last + 1):
+            row = world.track_rows[world.track_offsets[v] + f - first]
+            x = world.state[row, 0]
+            if start[v] < 0 and x >= world.start[site]:
+                if x > world.start[site] + LATE_ENTRY and world.start[site] > -np.inf:
+                    break
+                start[v] = f
+            if start[v] >= 0 and (x >= world.goal[site] or (f == last and world.goal[site] == np.inf)):
+                human[v] = f
+                break
+        if human[v] < 0:
+            start[v] = -1
+    return start, human

@@ -1,0 +1,73 @@
+"""The ego's motion: a unicycle driven by acceleration and curvature, its exact inverse, and the limits of a car.
+
+    p' = p + v d dt
+    d' = normalise(d + kappa v dt d_perp)
+    v' = max(v + a dt, 0)
+
+with position p, unit heading d, its left normal d_perp, speed v, acceleration a (m/s^2) and curvature kappa (1/m).
+Source: Henaff, Canziani, LeCun, arXiv:1901.02705, and its public code. Two choices of ours: a car does not reverse
+(v' >= 0), and the inverse uses tan instead of sin of the turned angle, which makes it exact, since normalising
+d + q d_perp turns d by atan(q).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+MAX_ACCELERATION = 6.2  # m/s^2
+MAX_CURVATURE = 0.065  # 1/m
+REFERENCE_LENGTH = 3.9  # m; longer vehicles are limited by (REFERENCE_LENGTH / length)^2
+MIN_TURNING_SPEED = 0.1  # m/s; below it the curvature of a recording is undefined and read as 0
+
+
+def limit_scale(length: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Factor of (MAX_ACCELERATION, MAX_CURVATURE) for vehicles of these lengths in m: min(1, (3.9 / length)^2)."""
+    return np.minimum(1.0, (REFERENCE_LENGTH / np.asarray(length)) ** 2)
+
+
+def inverse(
+    heading: NDArray[np.floating], speed: NDArray[np.floating], dt: float
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Acceleration and curvature that lead from each state to the next.
+
+    Args:
+        heading: (..., T + 1) rad.
+        speed: (..., T + 1) m/s.
+        dt: s.
+    Returns:
+        a (..., T) in m/s^2 and kappa (..., T) in 1/m, unclipped; kappa is 0 below MIN_TURNING_SPEED.
+    """
+    a = np.diff(speed, axis=-1) / dt
+    v = speed[..., :-1]
+    turned = np.diff(heading, axis=-1)
+    turned = (turned + np.pi) % (2 * np.pi) - np.pi
+    turned = np.clip(turned, -1.5, 1.5)  # tan has its pole at pi / 2
+    moving = v > MIN_TURNING_SPEED
+    kappa = np.where(moving, np.tan(turned) / np.where(moving, v * dt, 1.0), 0.0)
+    return a, kappa
+
+
+def step(state: Tensor, action: Tensor, dt: float) -> Tensor:
+    """One step of the equations above, differentiable.
+
+    Args:
+        state: (..., 4) of x, y (m), heading (rad), speed (m/s).
+        action: (..., 2) of acceleration (m/s^2), curvature (1/m).
+        dt: s.
+    Returns:
+        (..., 4): the next state.
+    """
+    x, y, heading, speed = state.unbind(-1)
+    a, kappa = action.unbind(-1)
+    return torch.stack(
+        [
+            x + speed * torch.cos(heading) * dt,
+            y + speed * torch.sin(heading) * dt,
+            heading + torch.atan(kappa * speed * dt),
+            torch.relu(speed + a * dt),
+        ],
+        -1,
+    )
