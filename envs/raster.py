@@ -154,3 +154,13 @@ def render_range(
             x, y, heading = poses[b, t, 0], poses[b, t, 1], poses[b, t, 2]
             n = gather(world, frames[b, t], x, y, reach, exclude[b], near)
             draw(world, site, x, y, heading, near, n, px_per_m, images[b, t])
+
+
+@nb.njit(nogil=True, cache=True)
+def is_off_road(world: World, site: int, x: float, y: float) -> bool:
+    """Whether a point is outside the drivable area of a site."""
+    frame = world.raster_frame[site]
+    i, j = math.floor(x * frame[2] - frame[0]), math.floor(y * frame[3] - frame[1])
+    if not (0 <= i < world.raster_shape[site, 0] and 0 <= j < world.raster_shape[site, 1]):
+        return True
+    return world.raster_cells[world.raster_offset[site] + i * world.raster_shape[site, 1] + j] >> 8 > 127

@@ -17,7 +17,7 @@ from envs.drives import Drives
 from envs.geometry import first_overlap, gap_and_ttc, is_hit_from_behind
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, limit_scale
 from envs.parallel import available_threads, for_ranges
-from envs.raster import MAX_NEAR, NEAR_FIELDS, draw, gather
+from envs.raster import MAX_NEAR, NEAR_FIELDS, draw, gather, is_off_road
 from envs.recording import Recording
 from envs.units import View
 from envs.world import World, build_world, recorded_state
@@ -297,17 +297,8 @@ def _step_range(
             at_fault[b] = not is_hit_from_behind(x, y, heading, v, near[k])
             less_l, less_b = max(length - OVERLAP_TOLERANCE, 0.0), max(width - OVERLAP_TOLERANCE, 0.0)
             hit_less[b] = first_overlap(x, y, heading, less_l, less_b, near, n) >= 0
-        off_road[b] = _is_off_road(world, site, x, y)
+        off_road[b] = is_off_road(world, site, x, y)
         gap[b], ttc[b] = gap_and_ttc(x, y, heading, v, length, width, near, n)
         goal = world.goal[site]
         arrived[b] = x >= goal if goal < math.inf else now >= world.last_frame[who]
         out_of_time[b] = now >= limit_frame[b]
-
-
-@nb.njit(nogil=True, cache=True)
-def _is_off_road(world: World, site: int, x: float, y: float) -> bool:
-    frame = world.raster_frame[site]
-    i, j = math.floor(x * frame[2] - frame[0]), math.floor(y * frame[3] - frame[1])
-    if not (0 <= i < world.raster_shape[site, 0] and 0 <= j < world.raster_shape[site, 1]):
-        return True
-    return world.raster_cells[world.raster_offset[site] + i * world.raster_shape[site, 1] + j] >> 8 > 127

@@ -1,0 +1,234 @@
+"""Training windows, drawn and rendered on the fly: some context, and what came after.
+
+A window is a car and a frame of a recording, uniform over all that have enough frames around them. Batch i depends on
+the seed and on i alone, so a run resumes by asking for the next batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.geometry import first_overlap
+from envs.parallel import available_threads, for_ranges
+from envs.raster import MAX_NEAR, NEAR_FIELDS, gather, is_off_road, render_range
+from envs.recording import Recording, Split
+from envs.units import View
+from envs.world import World, build_world
+
+PERTURBATION_TRIES = 4  # before a window is left as recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """Which frames a window shows, and from where.
+
+    context: frames back from the present, oldest first, ending with 0.
+    targets: frames ahead of the present, in order.
+    observer: whose view the targets show: "ego", the recorded car's own; or "straight", that of an observer that goes
+        on at the ego's present speed and heading.
+    perturbed: share of windows whose ego is moved off its recorded pose and speed, with a history that leads there
+        (dx ~ N(0, 1 + .15 v), dv ~ N(0, .3 + .12 v), dy ~ N(0, .5), dheading ~ N(0, .02)); one that touches a car or
+        is off the road is drawn again. Needs the straight observer, for what such an ego would have done is unknown.
+    """
+
+    context: tuple[int, ...] = tuple(range(19, -1, -1))
+    targets: tuple[int, ...] = tuple(range(1, 21))
+    observer: Literal["ego", "straight"] = "ego"
+    perturbed: float = 0.0
+    view: View = View()  # noqa: RUF009 (frozen)
+
+    def __post_init__(self) -> None:
+        if not self.context or self.context[-1] != 0 or list(self.context) != sorted(set(self.context), reverse=True):
+            raise ValueError(f"context={self.context} must descend to 0")
+        if list(self.targets) != sorted(set(self.targets)) or (self.targets and self.targets[0] < 1):
+            raise ValueError(f"targets={self.targets} must ascend from 1 or more")
+        if not 0 <= self.perturbed <= 1:
+            raise ValueError(f"perturbed={self.perturbed} must be a share")
+        if self.perturbed and self.observer == "ego" and self.targets:
+            raise ValueError("perturbed windows have no recorded targets: use observer='straight'")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """B windows with C context frames and T target frames."""
+
+    images: NDArray[np.uint8]  # (B, C, 3, H, W), each from the ego's pose in that frame
+    vectors: NDArray[np.float32]  # (B, C, 4): x, y, vx, vy
+    heading: NDArray[np.float32]  # (B, C) rad
+    size: NDArray[np.float32]  # (B, 2): length, width
+    actions: NDArray[np.float32]  # (B, T, 2): the human's mean acceleration, curvature up to each target
+    target_images: NDArray[np.uint8]  # (B, T, 3, H, W), see WindowConfig.observer
+    target_vectors: NDArray[np.float32]  # (B, T, 4), of the observer
+    target_heading: NDArray[np.float32]  # (B, T)
+
+
+class WindowSampler:
+    """Seeded, threaded windows from one split of some recordings."""
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        config: WindowConfig,
+        *,
+        batch_size: int,
+        split: Split = "train",
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        self.config, self.batch_size, self.seed = config, batch_size, seed
+        self.threads = threads or available_threads()
+        self.world: World = build_world(recordings)
+        chosen = np.concatenate([r.in_split(split) for r in recordings])
+        last_target = config.targets[-1] if config.targets else 0
+        self._rows = _valid_rows(self.world, chosen, config.context[0], last_target)
+        if len(self._rows) == 0:
+            raise ValueError(
+                f"no car of the {split} split is recorded for {config.context[0] + last_target + 1} frames on the road"
+            )
+
+    def batch(self, index: int) -> Windows:
+        """The index-th batch of this seed."""
+        rng = np.random.default_rng((self.seed, index))
+        return self.render(self._rows[rng.integers(len(self._rows), size=self.batch_size)], rng)
+
+    def stream(self, begin: int, end: int, prefetch: int = 2) -> Iterator[Windows]:
+        """Batches begin ... end - 1, rendered ahead in a thread of their own."""
+        with ThreadPoolExecutor(1, thread_name_prefix="windows") as pool:
+            pending = [pool.submit(self.batch, i) for i in range(begin, min(begin + prefetch, end))]
+            try:
+                for i in range(begin, end):
+                    batch = pending.pop(0).result()
+                    if i + prefetch < end:
+                        pending.append(pool.submit(self.batch, i + prefetch))
+                    yield batch
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def render(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Windows:
+        """The windows whose present is at these rows of the world."""
+        config, world = self.config, self.world
+        vehicle = world.vehicle[rows].astype(np.int64)
+        present = np.searchsorted(world.frame_offsets, rows, side="right") - 1
+        back = config.context[0]
+        history = world.state[world.row(vehicle[:, None], present[:, None] + np.arange(-back, 1))].astype(np.float64)
+        if config.perturbed:
+            history = self._perturb(history, vehicle, present, rng)
+        context = history[:, back - np.array(config.context)]
+        frames = present[:, None] + np.concatenate([-np.array(config.context), np.array(config.targets, np.int64)])
+        targets = self._targets(context[:, -1], vehicle, present)
+        states = np.concatenate([context, targets], 1)
+        images = np.empty((*frames.shape, 3, config.view.height, config.view.width), np.uint8)
+        poses = np.ascontiguousarray(states[..., :3])
+        for_ranges(
+            render_range, len(rows), self.threads, world, frames, poses, vehicle, config.view.px_per_m, images
+        )
+        vectors, heading = state_vectors(states), states[..., 2].astype(np.float32)
+        c = len(config.context)
+        return Windows(
+            images[:, :c], vectors[:, :c], heading[:, :c], world.size[vehicle], self._actions(vehicle, present),
+            images[:, c:], vectors[:, c:], heading[:, c:],
+        )  # fmt: skip
+
+    def _targets(self, now: NDArray[np.float64], vehicle: NDArray[np.int64], present: NDArray[np.int64]) -> NDArray:
+        """(B, T, 4) states of the observer."""
+        ahead = np.array(self.config.targets, np.int64)
+        if self.config.observer == "ego":
+            return self.world.state[self.world.row(vehicle[:, None], present[:, None] + ahead)].astype(np.float64)
+        out = np.repeat(now[:, None], len(ahead), 1)
+        way = now[:, None, 3] * ahead * self.world.dt
+        out[..., 0] += way * np.cos(now[:, None, 2])
+        out[..., 1] += way * np.sin(now[:, None, 2])
+        return out
+
+    def _actions(self, vehicle: NDArray[np.int64], present: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(B, T, 2): means over the frames from one target to the next."""
+        edges = np.array([0, *self.config.targets])
+        if len(edges) == 1:
+            return np.zeros((len(vehicle), 0, 2), np.float32)
+        rows = self.world.row(vehicle[:, None], present[:, None] + np.arange(edges[-1]))
+        sums = np.add.reduceat(self.world.action[rows].astype(np.float64), edges[:-1], axis=1)
+        return (sums / np.diff(edges)[:, None]).astype(np.float32)
+
+    def _perturb(
+        self,
+        history: NDArray[np.float64],
+        vehicle: NDArray[np.int64],
+        present: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> NDArray[np.float64]:
+        wanted = rng.random(len(vehicle)) < self.config.perturbed
+        out = history.copy()
+        for _ in range(PERTURBATION_TRIES):
+            noise = rng.standard_normal((len(vehicle), 4))
+            moved = perturb(history, noise, self.world.dt)
+            free = np.zeros(len(vehicle), bool)
+            _free(self.world, moved[:, -1], vehicle, present, free)
+            taken = wanted & free
+            out[taken] = moved[taken]
+            wanted &= ~free
+        return out
+
+
+def state_vectors(states: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(..., 4) of x, y, vx, vy from (..., 4) of x, y, heading, speed."""
+    x, y, heading, speed = np.moveaxis(states, -1, 0)
+    return np.stack([x, y, speed * np.cos(heading), speed * np.sin(heading)], -1).astype(np.float32)
+
+
+def perturb(history: NDArray[np.float64], noise: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    """Move the last state of each history and let the rest lead there by the kinematics.
+
+    Args:
+        history: (B, n, 4) of x, y, heading, speed, dt apart.
+        noise: (B, 4) standard normal, for the displacement ahead and to the left, the speed, the heading.
+    Returns:
+        (B, n, 4): its speeds and headings are shifted as a whole, its positions are integrated back from the last.
+    """
+    out = history.copy()
+    x, y, heading, v = (history[:, -1, k] for k in range(4))
+    ahead, left = noise[:, 0] * (1 + 0.15 * v), noise[:, 1] * 0.5
+    out[..., 2] += 0.02 * noise[:, 3, None]
+    out[..., 3] = np.maximum(out[..., 3] + (noise[:, 2] * (0.3 + 0.12 * v))[:, None], 0)
+    out[:, -1, 0] = x + ahead * np.cos(heading) - left * np.sin(heading)
+    out[:, -1, 1] = y + ahead * np.sin(heading) + left * np.cos(heading)
+    way = out[:, :-1, 3] * dt
+    for k, trig in ((0, np.cos), (1, np.sin)):
+        legs = way * trig(out[:, :-1, 2])
+        out[:, :-1, k] = out[:, -1:, k] - np.cumsum(legs[:, ::-1], 1)[:, ::-1]
+    return out
+
+
+@nb.njit(nogil=True, cache=True)
+def _free(
+    world: World,
+    states: NDArray[np.float64],
+    vehicle: NDArray[np.int64],
+    frame: NDArray[np.int64],
+    free: NDArray[np.bool_],
+) -> None:
+    """Which states (B, 4) are on the road and touch nobody."""
+    near = np.empty((MAX_NEAR, NEAR_FIELDS))
+    for b in range(len(vehicle)):
+        x, y, heading = states[b, 0], states[b, 1], states[b, 2]
+        length, width = world.size[vehicle[b]]
+        n = gather(world, frame[b], x, y, 40.0, vehicle[b], near)
+        touches = first_overlap(x, y, heading, length, width, near, n) >= 0
+        free[b] = not touches and not is_off_road(world, world.site[world.recording[vehicle[b]]], x, y)
+
+
+def _valid_rows(world: World, chosen: NDArray[np.bool_], back: int, ahead: int) -> NDArray[np.int64]:
+    """Rows of chosen vehicles with that many frames before and after, on the scored part of the road."""
+    frame = np.repeat(np.arange(len(world.frame_offsets) - 1), np.diff(world.frame_offsets))
+    v = world.vehicle
+    site = world.site[world.recording[v]]
+    x = world.state[:, 0]
+    ok = chosen[v] & (frame - back >= world.first_frame[v]) & (frame + ahead <= world.last_frame[v])
+    return np.flatnonzero(ok & (x >= world.start[site]) & (x <= world.goal[site]))
