@@ -126,7 +126,7 @@ class Recording:
         order = np.lexsort((frames, ids))
         ids, frames = ids[order], frames[order]
         columns = {
-            name: np.broadcast_to(np.asarray(value, np.float64), order.shape)[order]
+            name: np.broadcast_to(np.asarray(value, np.float64), order.shape)
             for name, value in (("x", x), ("y", y), ("length", length), ("width", width), ("kind", kind))
         }
         for name, value in columns.items():
@@ -143,17 +143,18 @@ class Recording:
             raise ValueError(f"vehicle {ids[i]} is in frame {frames[i]} twice")
         starts = np.concatenate([[0], np.flatnonzero(~(same & (step == 1))) + 1])
         offsets = np.concatenate([starts, [len(ids)]])
-        px, py = columns["x"], columns["y"]
+        px, py = columns["x"][order], columns["y"][order]
         if smoothing_frames > 1:
             px, py = (_running_mean(p, offsets, smoothing_frames // 2) for p in (px, py))
         px, py = (np.round(p / QUANTUM) * QUANTUM + 0.0 for p in (px, py))  # + 0.0 turns -0.0 into 0.0
         heading, speed = _motion(px, py, offsets, dt)
         frames = frames - frames.min()
+        first_rows = order[starts]
         vehicles = Vehicles(
             id=ids[starts],
-            length=columns["length"][starts].astype(np.float32),
-            width=columns["width"][starts].astype(np.float32),
-            kind=columns["kind"][starts].astype(np.int8),
+            length=columns["length"][first_rows].astype(np.float32),
+            width=columns["width"][first_rows].astype(np.float32),
+            kind=columns["kind"][first_rows].astype(np.int8),
             first_frame=frames[starts].astype(np.int32),
             last_frame=frames[offsets[1:] - 1].astype(np.int32),
         )
