@@ -1,0 +1,200 @@
+"""Drive a batch of cars to their ends and write down the first frame of everything that happens on the way.
+
+A drive goes on whatever happens, so that one drive serves every rule of what a failure is (see agents.metrics).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.base import Agent
+from agents.metrics import NEVER, RULES, Contact, Outcomes, Rule
+from envs.drives import Drives
+from envs.replay import Observation, Replay, Step
+from envs.world import World
+
+NUM_WARM_UP = 2  # calls of `act` that are not timed: compilation, allocation
+Progress = Callable[[str, int, int], None]  # what is being driven, cars done, cars in all
+
+
+def drive(
+    agent: Agent,
+    replay: Replay,
+    drives: Drives,
+    *,
+    label: str | None = None,
+    progress: Progress | None = None,
+) -> Outcomes:
+    """Drive all D drives, `replay.num_egos` at a time."""
+    log = _Log.empty(len(drives), int((drives.limit_frame - drives.start_frame).max()))
+    timer = _Timer(replay.num_egos)
+    for begin in range(0, len(drives), replay.num_egos):
+        part = np.arange(begin, min(begin + replay.num_egos, len(drives)))
+
+        def report(done: int, before: int = begin) -> None:
+            if progress is not None:
+                progress(label or agent.name, before + done, len(drives))
+
+        _drive_batch(agent, replay, drives.take(part), log, part, timer, report)
+    return log.outcomes(replay.world, drives, timer.seconds_per_action)
+
+
+def _drive_batch(
+    agent: Agent,
+    replay: Replay,
+    drives: Drives,
+    log: _Log,
+    rows: NDArray[np.int64],
+    timer: _Timer,
+    report: Callable[[int], None],
+) -> None:
+    """Drive up to B drives to their ends; what happens goes to `rows` of the log."""
+    num = len(drives)
+    observation = replay.reset(drives, np.arange(num))
+    agent.begin(replay)
+    active = np.arange(replay.num_egos) < num
+    log.states[rows, 0] = replay.state[:num]
+    contact = _OngoingContact(num)
+    step = 0
+    report(0)
+    while active.any():
+        seen = _latest(observation, agent.history)
+        with timer:
+            actions = agent.act(seen)
+        driven = active[:num].copy()
+        observation, result = replay.step(actions, active)
+        step += 1
+        contact.update(result, driven)
+        log.record(rows, step, driven, replay.state[:num], result, contact)
+        active &= ~(result.arrived | result.out_of_time)
+        if (active[:num] != driven).any():
+            report(num - int(active.sum()))
+
+
+def _latest(observation: Observation, history: int) -> Observation:
+    """The last `history` frames."""
+    return Observation(
+        observation.images[:, -history:],
+        observation.vectors[:, -history:],
+        observation.heading[:, -history:],
+        observation.size,
+    )
+
+
+class _Timer:
+    """Mean wall time of `act` per row of its batch, warm-up left out."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.num_rows = num_rows
+        self.calls: list[float] = []
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.calls.append(time.perf_counter() - self._began)
+
+    @property
+    def seconds_per_action(self) -> float:
+        timed = self.calls[NUM_WARM_UP:] or self.calls
+        return float(np.mean(timed)) / self.num_rows
+
+
+class _OngoingContact:
+    """Which vehicle each ego overlaps now, and whose fault it was when that began.
+
+    Judged later, after boxes have passed through each other, a car hit from behind would seem to have run into it.
+    """
+
+    def __init__(self, num: int) -> None:
+        self.vehicle = np.full(num, -1, np.int64)
+        self.at_fault = np.ones(num, bool)  # also of a proximity collision without contact
+
+    def update(self, result: Step, driven: NDArray[np.bool_]) -> None:
+        num = len(self.vehicle)
+        hit = np.where(driven, result.hit[:num], self.vehicle)
+        begins = (hit >= 0) & (hit != self.vehicle)
+        self.at_fault = np.where(begins, result.at_fault[:num], self.at_fault | (hit < 0))
+        self.vehicle = hit
+
+
+@dataclass
+class _Log:
+    """Outcomes while they are being written."""
+
+    num_steps: NDArray[np.int64]
+    arrived: NDArray[np.int64]
+    off_road: NDArray[np.int64]
+    contacts: dict[Rule, Contact]
+    min_ttc: NDArray[np.float64]
+    states: NDArray[np.float32]
+
+    @staticmethod
+    def empty(num: int, max_steps: int) -> _Log:
+        def never() -> NDArray[np.int64]:
+            return np.full(num, NEVER, np.int64)
+
+        return _Log(
+            num_steps=np.zeros(num, np.int64),
+            arrived=never(),
+            off_road=never(),
+            contacts={r: Contact(never(), np.zeros(num, bool), np.full(num, -1, np.int64)) for r in RULES},
+            min_ttc=np.full(num, np.inf),
+            states=np.full((num, max_steps + 1, 4), np.nan, np.float32),
+        )
+
+    def record(
+        self,
+        rows: NDArray[np.int64],
+        step: int,
+        driven: NDArray[np.bool_],
+        states: NDArray[np.float64],
+        result: Step,
+        contact: _OngoingContact,
+    ) -> None:
+        """Write down step `step` of the egos that were driven; the arrays of a batch are longer if it is not full."""
+        num = len(rows)
+        unfailed = driven & (np.minimum(self.contacts["paper"].step, self.off_road)[rows] == NEVER)
+        self.min_ttc[rows[unfailed]] = np.minimum(self.min_ttc[rows], result.ttc[:num])[unfailed]
+        self.num_steps[rows[driven]] = step
+        self.states[rows[driven], step] = states[driven]
+        for first, happened in ((self.arrived, result.arrived), (self.off_road, result.off_road)):
+            new = rows[driven & happened[:num]]
+            first[new] = np.minimum(first[new], step)
+        touching: dict[Rule, NDArray[np.bool_]] = {
+            "paper": result.collided,
+            "box": result.hit >= 0,
+            "box_less_1m": result.hit_less,
+        }
+        for rule, event in self.contacts.items():
+            is_first = driven & touching[rule][:num] & (event.step[rows] == NEVER)
+            event.step[rows[is_first]] = step
+            event.at_fault[rows[is_first]] = contact.at_fault[is_first]
+            event.vehicle[rows[is_first]] = contact.vehicle[is_first]
+
+    def outcomes(self, world: World, drives: Drives, seconds_per_action: float) -> Outcomes:
+        return Outcomes(
+            dt=world.dt,
+            num_steps=self.num_steps,
+            arrived=self.arrived,
+            off_road=self.off_road,
+            contacts=self.contacts,
+            min_ttc=self.min_ttc,
+            states=self.states[:, : self.num_steps.max() + 1].copy(),
+            human_states=human_states(world, drives),
+            seconds_per_action=seconds_per_action,
+        )
+
+
+def human_states(world: World, drives: Drives) -> NDArray[np.float32]:
+    """(D, H + 1, 4): x, y, heading, speed as recorded, from the start to the human's arrival, then NaN."""
+    steps = np.arange(int((drives.human_frame - drives.start_frame).max()) + 1)
+    frames = drives.start_frame[:, None] + steps
+    within = frames <= drives.human_frame[:, None]
+    rows = world.row(drives.vehicle[:, None], np.minimum(frames, drives.human_frame[:, None]))
+    return np.where(within[..., None], world.state[rows], np.float32(np.nan))

@@ -1,0 +1,163 @@
+"""Score agents: every one drives exactly the same cars, those whose human makes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.base import Agent
+from agents.driving import Progress, drive
+from agents.metrics import Outcomes
+from agents.recorded import Human
+from envs.drives import Drives, find_drives
+from envs.errors import InputError
+from envs.recording import Recording, Split
+from envs.replay import Replay, Traffic
+from envs.units import View
+from envs.world import World, build_world
+
+
+@dataclass(frozen=True)
+class Run:
+    """One agent's drives."""
+
+    name: str
+    seed: int | None
+    outcomes: Outcomes
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A car that nobody is scored on, because its human, replayed through the kinematics, does not make it."""
+
+    recording: str
+    recording_index: int
+    vehicle: int  # the source's number
+    start_frame: int  # of its recording
+    reason: str  # "collision", "off road" or "out of time", by the paper's rule
+    seconds: float  # after the start
+    distance_m: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Agents on the same D cars."""
+
+    recordings: list[str]  # names
+    split: Split
+    traffic: Traffic
+    seed: int  # of the bootstrap and of the choice of cars
+    world: World  # to draw the drives with
+    drives: Drives
+    vehicle_id: NDArray[np.int64]  # (V,) the source's number of every vehicle of the world
+    dropped: list[Dropped]
+    runs: list[Run]  # in the order given
+
+    def recording_of(self, drives: Drives) -> NDArray[np.int32]:
+        """Index of each drive's recording."""
+        return self.world.recording[drives.vehicle]
+
+    def source_frame(self, drives: Drives) -> NDArray[np.int64]:
+        """The frame within its recording in which each drive starts."""
+        return drives.start_frame - _first_frames(self.world)[self.recording_of(drives)]
+
+
+def evaluate(
+    agents: Sequence[Agent],
+    recordings: Sequence[Recording],
+    *,
+    names: Sequence[str] | None = None,
+    split: Split = "test",
+    traffic: Traffic = "blind",
+    num_egos: int = 256,
+    threads: int | None = None,
+    seed: int = 0,
+    max_cars: int | None = None,
+    min_seconds: float = 5.0,
+    history: int = 20,
+    view: View | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Drive every agent on the cars of a split whose human succeeds.
+
+    Args:
+        agents: any number, scored in this order; the order does not matter for the numbers.
+        recordings: of one dt. Where a site has no goal (short scenes), a car has to last until its recording ends.
+        names: of the recordings, for tables; their sites' by default.
+        traffic: "blind" as in the paper, or "reactive".
+        num_egos: the most cars driven at once.
+        threads: of the replay; all cores by default.
+        seed: of the bootstrap, and of which cars are taken if `max_cars` leaves some out.
+        min_seconds: the shortest drive (of the human) that is scored.
+        history: recorded frames a car must have before it is taken over. It decides which cars are scored, so it is not
+            taken from the agents; one that looks further back sees the first frame repeated.
+        progress: called with (what is driven, cars done, cars in all).
+    Raises:
+        InputError: no car of the split can be scored.
+    """
+    if not agents:
+        raise ValueError("at least one agent is needed")
+    if names is not None and len(names) != len(recordings):
+        raise ValueError(f"{len(names)} names for {len(recordings)} recordings")
+    labels = list(names) if names is not None else [r.site.name for r in recordings]
+    drives = find_drives(build_world(recordings), recordings, split, history=history, min_seconds=min_seconds)
+    drives = _choose(drives, max_cars, seed)
+    if len(drives) == 0:
+        raise InputError(
+            f"no car of the {split} split of {', '.join(labels)} drives the scored stretch for {min_seconds:g} s;"
+            " use a longer recording or another split"
+        )
+    batch = math.ceil(len(drives) / math.ceil(len(drives) / num_egos))  # batches of one size waste no rows
+    longest = max(agent.history for agent in agents)
+    replay = Replay(recordings, batch, history=longest, view=view, traffic=traffic, threads=threads)
+    vehicle_id = np.concatenate([r.vehicles.id for r in recordings])
+    human = drive(Human(), replay, drives, label="human, to see which cars can be driven", progress=progress)
+    ok = human.succeeded()
+    dropped = _dropped(human, drives, replay.world, vehicle_id, labels)
+    if not ok.any():
+        raise InputError(
+            f"none of the {len(drives)} cars can be scored: their own recorded actions fail on all of them"
+        )
+    drives = drives.take(np.flatnonzero(ok))
+    runs = [Run(agent.name, agent.seed, drive(agent, replay, drives, progress=progress)) for agent in agents]
+    return Evaluation(labels, split, traffic, seed, replay.world, drives, vehicle_id, dropped, runs)
+
+
+def _choose(drives: Drives, max_cars: int | None, seed: int) -> Drives:
+    """At most `max_cars` of the drives, at random, in their order."""
+    if max_cars is None or max_cars >= len(drives):
+        return drives
+    if max_cars < 1:
+        raise ValueError(f"max_cars={max_cars} must be at least 1")
+    chosen = np.random.default_rng(seed).choice(len(drives), max_cars, replace=False)
+    return drives.take(np.sort(chosen))
+
+
+def _dropped(
+    human: Outcomes, drives: Drives, world: World, vehicle_id: NDArray[np.int64], names: Sequence[str]
+) -> list[Dropped]:
+    """The cars on which the replayed human fails by the paper's rule."""
+    ending, ended, distance = human.ending(), human.ended(), human.distance()
+    recording = world.recording[drives.vehicle]
+    start = drives.start_frame - _first_frames(world)[recording]
+    return [
+        Dropped(
+            recording=names[recording[i]],
+            recording_index=int(recording[i]),
+            vehicle=int(vehicle_id[drives.vehicle[i]]),
+            start_frame=int(start[i]),
+            reason=str(ending[i]),
+            seconds=float(ended[i] * human.dt),
+            distance_m=float(distance[i]),
+        )
+        for i in np.flatnonzero(~human.succeeded())
+    ]
+
+
+def _first_frames(world: World) -> NDArray[np.int64]:
+    """(R,) world-wide number of each recording's frame 0."""
+    return np.concatenate([[0], world.end_frame[:-1] + 1])

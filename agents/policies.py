@@ -1,0 +1,99 @@
+"""The policy network: pictures and motion in, acceleration and curvature out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from envs.units import View
+
+SPEED_SCALE = 10.0  # m/s
+LATERAL_SPEED_SCALE = 1.0  # m/s
+LENGTH_SCALE = 5.0  # m
+WIDTH_SCALE = 2.0  # m
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Sizes and timing of a policy.
+
+    frames, stride: it looks back on `frames` pictures, `stride` recorded frames (0.1 s) apart.
+    back: those of them whose vehicle channel it sees, in strides back; lanes and off-road it sees as they are now.
+    acceleration, curvature: what one unit of its output means (m/s^2, 1/m); outputs are bounded by `bound` units.
+    """
+
+    frames: int = 5
+    stride: int = 2
+    back: tuple[int, ...] = (0, 1, 2, 4)
+    view: View = View()  # noqa: RUF009 (frozen)
+    channels: tuple[int, int, int] = (16, 32, 64)
+    hidden: int = 128
+    acceleration: float = 1.0
+    curvature: float = 0.005
+    bound: float = 4.0
+
+    def __post_init__(self) -> None:
+        if max(self.back) >= self.frames or min(self.back) < 0:
+            raise ValueError(f"back={self.back} must stay within frames={self.frames}")
+
+
+class Policy(nn.Module):
+    """Gaussian policy over actions in units of (acceleration, curvature); its mean is the deterministic action.
+
+        mean = bound tanh(o / bound),    o = mlp(conv(pictures), vx, vy, heading, length, width)
+
+    vx, vy, heading are the site's; the position itself is not an input. Convolutions 4x4 stride 2, one hidden layer.
+    """
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        c1, c2, c3 = config.channels
+        self.conv = nn.Sequential(
+            nn.Conv2d(len(config.back) + 2, c1, 4, 2, 1), nn.ReLU(inplace=True),
+            nn.Conv2d(c1, c2, 4, 2, 1), nn.ReLU(inplace=True),
+            nn.Conv2d(c2, c3, 4, 2, 1), nn.ReLU(inplace=True), nn.Flatten(),
+        )  # fmt: skip
+        flat = c3 * (config.view.height // 8) * (config.view.width // 8)
+        self.from_picture = nn.Linear(flat, config.hidden)
+        self.from_motion = nn.Linear(5, config.hidden)
+        self.head = nn.Sequential(
+            nn.ReLU(inplace=True), nn.Linear(config.hidden, config.hidden), nn.ReLU(inplace=True),
+            nn.Linear(config.hidden, 2),
+        )  # fmt: skip
+        self.log_std = nn.Parameter(torch.zeros(2))
+
+    def forward(self, images: Tensor, poses: Tensor, size: Tensor) -> Tensor:
+        """Mean action (B, 2) in m/s^2 and 1/m.
+
+        Args:
+            images: (B, frames, 3, H, W) in [0, 1], the last one now.
+            poses: (B, frames, 4): x, y, heading, speed.
+            size: (B, 2): length, width, m.
+        """
+        return self.units(images, poses, size) * self.scale(images)
+
+    def units(self, images: Tensor, poses: Tensor, size: Tensor) -> Tensor:
+        """The same (B, 2) in units of the config's acceleration and curvature."""
+        seen = torch.cat([images[:, [-1 - k for k in self.config.back], 1], images[:, -1, ::2]], 1)
+        heading, speed = poses[:, -1, 2], poses[:, -1, 3]
+        motion = torch.stack(
+            [
+                speed * torch.cos(heading) / SPEED_SCALE,
+                speed * torch.sin(heading) / LATERAL_SPEED_SCALE,
+                heading * 10,
+                size[:, 0] / LENGTH_SCALE,
+                size[:, 1] / WIDTH_SCALE,
+            ],
+            -1,
+        )
+        out = self.head(self.from_picture(self.conv(seen)) + self.from_motion(motion))
+        return self.config.bound * torch.tanh(out / self.config.bound)
+
+    def scale(self, like: Tensor) -> Tensor:
+        """(2,): m/s^2 and 1/m per unit."""
+        return torch.tensor(
+            [self.config.acceleration, self.config.curvature], device=like.device, dtype=like.dtype
+        )

@@ -1,0 +1,177 @@
+"""An evaluation as files and as a table: results.json (a row per agent), cars.csv (a row per agent and car)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from agents.evaluate import Evaluation, Run
+from agents.metrics import NEVER, RULES, SUFFIX, summarise
+from envs.errors import InputError
+from envs.formats.atomic import atomic_path
+
+
+def results(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything `results.json` holds; plain values, None where a number does not exist.
+
+    Agents come in the order given. Where several share a name and drove with different seeds, `pooled` has one row per
+    name over all its seeds, with intervals over cars and seeds.
+    """
+    scored = np.bincount(evaluation.recording_of(evaluation.drives), minlength=len(evaluation.recordings))
+    dropped = [car.recording_index for car in evaluation.dropped]
+    data = {
+        "recording": ", ".join(evaluation.recordings),
+        "split": evaluation.split,
+        "traffic": evaluation.traffic,
+        "seed": evaluation.seed,
+        "cars": len(evaluation.drives),
+        "recordings": [
+            {"name": name, "cars": int(scored[i]), "dropped": dropped.count(i)}
+            for i, name in enumerate(evaluation.recordings)
+        ],
+        "dropped": [asdict(car) for car in evaluation.dropped],
+        "agents": [
+            {"name": run.name, "seed": run.seed} | summarise([run.outcomes], seed=evaluation.seed)
+            for run in evaluation.runs
+        ],
+    }
+    pooled = _pooled(evaluation)
+    return _plain(data | ({"pooled": pooled} if pooled else {}))
+
+
+def _pooled(evaluation: Evaluation) -> list[dict[str, Any]]:
+    by_name: dict[str, list[Run]] = {}
+    for run in evaluation.runs:
+        by_name.setdefault(run.name, []).append(run)
+    return [
+        {"name": name, "seeds": [run.seed for run in runs]}
+        | summarise([run.outcomes for run in runs], seed=evaluation.seed)
+        for name, runs in by_name.items()
+        if len(runs) > 1
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """The same with NaN and infinities as None, which JSON can hold."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_results(evaluation: Evaluation, folder: str | Path) -> dict[str, Any]:
+    """Write `results.json` and `cars.csv` into a folder, which is made if need be; returns what `results` does.
+
+    Raises:
+        InputError: the folder cannot be made or written to; no half-written file stays.
+    """
+    folder = Path(folder)
+    data = results(evaluation)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made: {error.strerror or error}", path=folder) from error
+    with atomic_path(folder / "cars.csv") as path, path.open("w", newline="") as file:
+        rows = list(car_rows(evaluation))
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with atomic_path(folder / "results.json") as path:
+        path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
+    return data
+
+
+def car_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """One flat row per agent and car; None (an empty cell) for what did not happen."""
+    recording, start = evaluation.recording_of(evaluation.drives), evaluation.source_frame(evaluation.drives)
+    for run in evaluation.runs:
+        out = run.outcomes
+        jerk, progress, times = out.jerk(), out.progress_vs_human(), out.times_over_same_stretch()
+        by_rule = {rule: (out.ending(rule), out.ended(rule), out.distance(rule)) for rule in RULES}
+        for i in range(len(out)):
+            row: dict[str, Any] = {
+                "agent": run.name,
+                "seed": run.seed,
+                "recording": evaluation.recordings[recording[i]],
+                "vehicle": int(evaluation.vehicle_id[evaluation.drives.vehicle[i]]),
+                "start_frame": int(start[i]),
+            }
+            for rule, (ending, ended, distance) in by_rule.items():
+                contact = out.contacts[rule]
+                collided, other = contact.step[i] < NEVER, contact.vehicle[i]
+                by_this_rule = {
+                    "ending": str(ending[i]),
+                    "seconds": float(ended[i] * out.dt),
+                    "distance_m": float(distance[i]),
+                    "at_fault": bool(contact.at_fault[i]) if ending[i] == "collision" else None,
+                    "hit_vehicle": int(evaluation.vehicle_id[other]) if collided and other >= 0 else None,
+                }
+                row |= {key + SUFFIX[rule]: value for key, value in by_this_rule.items()}
+            row |= {
+                "min_ttc_s": float(out.min_ttc[i]),
+                "jerk": float(jerk[i]),
+                "progress_vs_human": float(progress[i]),
+                "seconds_for_stretch": float(times[0][i]),
+                "human_seconds_for_stretch": float(times[1][i]),
+            }
+            yield {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in _plain(row).items()}
+
+
+def table(data: Mapping[str, Any]) -> Table:
+    """The agents of a `results` dictionary for the terminal; success and distance with their 95 % intervals."""
+    dropped = f", {len(data['dropped'])} dropped (their human fails)" if data["dropped"] else ""
+    title = f"{data['recording']}: {data['cars']} cars of split {data['split']}{dropped}"
+    out = Table(title=title, title_justify="left")
+    out.add_column("agent")
+    for heading in (
+        "success %", "distance m", "box less\n1 m %", "box %", "collisions\n(at fault)", "off\nroad", "out of\ntime",
+        "speed vs\nhuman", "min\nTTC s", "jerk\nm/s³", "ms per\naction",
+    ):  # fmt: skip
+        out.add_column(heading, justify="right", no_wrap=True)
+    for row in [*data["agents"], *data.get("pooled", [])]:
+        out.add_row(
+            row_label(row),
+            with_interval(row["success"], row["success_ci"], scale=100),
+            with_interval(row["distance_m"], row["distance_ci"]),
+            number(row["success_box_less_1m"], 1, scale=100),
+            number(row["success_box"], 1, scale=100),
+            f"{row['collisions']} ({row['collisions_at_fault']})",
+            str(row["off_road"]),
+            str(row["out_of_time"]),
+            number(row["speed_vs_human"], 2),
+            number(row["min_ttc_s"], 1),
+            number(row["jerk"], 1),
+            number(row["seconds_per_action"], 2, scale=1000),
+        )
+    return out
+
+
+def row_label(row: Mapping[str, Any]) -> str:
+    """The agent's name with its seed or seeds, if it has any."""
+    if "seeds" in row:
+        return f"{row['name']} ({len(row['seeds'])} seeds)"
+    return row["name"] if row["seed"] is None else f"{row['name']} (seed {row['seed']})"
+
+
+def with_interval(value: float, interval: Sequence[float], *, scale: float = 1) -> str:
+    """A number and its interval.
+
+    >>> with_interval(0.5, [0.25, 0.625], scale=100)
+    '50.0 [25, 62]'
+    """
+    low, high = (number(bound, 0, scale=scale) for bound in interval)
+    return f"{number(value, 1, scale=scale)} [{low}, {high}]"
+
+
+def number(value: float | None, digits: int, *, scale: float = 1) -> str:
+    """A number with so many digits after the point, or a dash for None."""
+    return "–" if value is None else f"{value * scale:.{digits}f}"
