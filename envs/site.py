@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,10 @@ class Site:
     lane_width: float = 3.658
 
     def __post_init__(self) -> None:
-        if not self.length > 0 or not self.lane_width > 0:
-            raise ValueError(f"site {self.name}: length and lane_width must be positive")
+        if not 0 < self.length < np.inf or not 0 < self.lane_width < np.inf:
+            raise ValueError(f"site {self.name}: length and lane_width must be positive and finite")
+        if not self.start < self.goal:
+            raise ValueError(f"site {self.name}: start={self.start} must be before goal={self.goal}")
         for lines, least, what in ((self.markings, 2, "markings"), (self.drivable, 3, "drivable")):
             for line in lines:
                 if line.ndim != 2 or line.shape[1] != 2 or len(line) < least or not np.isfinite(line).all():
@@ -103,20 +106,27 @@ class SiteRaster:
 CELLS_PER_M_X = 2.0  # along the road markings hardly change
 CELLS_PER_M_Y = 8.0  # across it a marking's place counts
 MARGIN = 10.0  # m of grid around what is drawn; beyond it all is off-road anyway
+MAX_CELLS = 2**26  # 2 km by 2 km; a larger area is an error in the data, and would be paid for in memory
 MARKING_HALF_WIDTH = 1 / View().px_per_m  # m; a marking fades linearly to 0 at one pixel from its line
 
 
 def rasterise(site: Site) -> SiteRaster:
-    """Draw the static channels: a marking is 255 * max(0, 1 - distance / MARKING_HALF_WIDTH), off-road is 0 or 255."""
-    points = np.concatenate([*site.markings, *site.drivable]) if site.markings or site.drivable else np.zeros((1, 2))
+    """Draw the static channels, read at the cells' centres.
+
+    A marking is 255 * max(0, 1 - distance / MARKING_HALF_WIDTH), off-road is 0 or 255. Raises ValueError for more than
+    MAX_CELLS.
+    """
+    points = np.concatenate([*site.markings, *site.drivable] or [np.zeros((1, 2))])
     low, high = points.min(0) - MARGIN, points.max(0) + MARGIN
     nx = int(np.ceil((high[0] - low[0]) * CELLS_PER_M_X))
     ny = int(np.ceil((high[1] - low[1]) * CELLS_PER_M_Y))
+    if nx * ny > MAX_CELLS:
+        raise ValueError(f"site {site.name}: {nx} by {ny} cells are too many to draw; are its units metres?")
     x = low[0] + (np.arange(nx) + 0.5) / CELLS_PER_M_X
     y = low[1] + (np.arange(ny) + 0.5) / CELLS_PER_M_Y
-    lane = np.zeros((nx, ny))
+    lane = np.zeros((nx, ny), np.float32)
     for line in site.markings:
-        for a, b in zip(line[:-1], line[1:], strict=True):
+        for a, b in pairwise(line):
             _draw_segment(lane, x, y, a, b)
     off_road = np.full((nx, ny), 255, np.uint8)
     for polygon in site.drivable:
@@ -125,7 +135,7 @@ def rasterise(site: Site) -> SiteRaster:
     return SiteRaster(np.ascontiguousarray(cells), float(low[0]), float(low[1]), CELLS_PER_M_X, CELLS_PER_M_Y)
 
 
-def _draw_segment(lane: Points, x: Points, y: Points, a: Points, b: Points) -> None:
+def _draw_segment(lane: NDArray[np.float32], x: Points, y: Points, a: Points, b: Points) -> None:
     """Raise `lane` to the triangular profile around the segment from a to b."""
     reach = MARKING_HALF_WIDTH
     i0, i1 = np.searchsorted(x, [min(a[0], b[0]) - reach, max(a[0], b[0]) + reach])
