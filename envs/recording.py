@@ -15,6 +15,8 @@ from envs.site import Site
 Split = Literal["train", "validation", "test", "all"]
 QUANTUM = 2.0**-14  # m; positions are multiples of it, so that files hold them as small integers, exactly
 MIN_HEADING_SPEED = 0.5  # m/s; below it the direction of motion is noise and the last heading is kept
+HEADING_WINDOW = 1.0  # s over which a car has to be faster than that
+MAX_REVERSE_SPEED = 3.0  # m/s; a car carried back faster than that drives forwards and its heading was wrong
 MAX_FRAMES = 2**24  # 19 days at 10 Hz; a wider span is an error in the data, and would be paid for in memory
 SPLIT_EDGES = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0), "all": (0.0, 1.0)}
 
@@ -77,6 +79,13 @@ class Recording:
         """Rows of one vehicle, in time."""
         return self.track_rows[self.track_offsets[vehicle] : self.track_offsets[vehicle + 1]]
 
+    @property
+    def rest_heading(self) -> NDArray[np.float32]:
+        """(V,): each vehicle's heading where it keeps one all along, as all do that never move; else 0."""
+        heading = self.heading[self.track_rows]
+        low, high = (f.reduceat(heading, self.track_offsets[:-1]) for f in (np.minimum, np.maximum))
+        return np.where(low == high, low, np.float32(0))
+
     def in_split(self, split: Split) -> NDArray[np.bool_]:
         """(V,): which vehicles belong to a split, by a hash of the source id: 80 % train, 10 % validation, 10 % test.
 
@@ -101,6 +110,7 @@ class Recording:
         length: ArrayLike,
         width: ArrayLike,
         kind: ArrayLike = 2,
+        heading: ArrayLike = 0.0,
         dt: float = 0.1,
         smoothing_frames: int = 1,
         provenance: dict[str, Any] | None = None,
@@ -111,6 +121,7 @@ class Recording:
             vehicle_id, frame: (N,) integers; each pair once.
             x, y: (N,) box centres, m, site frame.
             length, width, kind: (N,) or scalars; a vehicle has those of its earliest row.
+            heading: (N,) or scalar, rad; that of a vehicle which never moves, in its earliest row. Motion overrules it.
             smoothing_frames: odd length of the running mean over positions, shorter at a track's ends so that it stays
                 centred; 15 (1.5 s) is the paper's for NGSIM, 1 leaves positions as they are.
         Raises:
@@ -127,7 +138,10 @@ class Recording:
         ids, frames = ids[order], frames[order]
         columns = {
             name: np.broadcast_to(np.asarray(value, np.float64), order.shape)
-            for name, value in (("x", x), ("y", y), ("length", length), ("width", width), ("kind", kind))
+            for name, value in (
+                *(("x", x), ("y", y), ("heading", heading)),
+                *(("length", length), ("width", width), ("kind", kind)),
+            )
         }
         for name, value in columns.items():
             if not np.isfinite(value).all():
@@ -147,9 +161,10 @@ class Recording:
         if smoothing_frames > 1:
             px, py = (_running_mean(p, offsets, smoothing_frames // 2) for p in (px, py))
         px, py = (np.round(p / QUANTUM) * QUANTUM + 0.0 for p in (px, py))  # + 0.0 turns -0.0 into 0.0
-        heading, speed = _motion(px, py, offsets, dt)
-        frames = frames - frames.min()
         first_rows = order[starts]
+        rest = columns["heading"][first_rows].astype(np.float32).astype(np.float64)  # as a file holds it
+        headings, speeds = _motion(px, py, offsets, dt, rest)
+        frames = frames - frames.min()
         vehicles = Vehicles(
             id=ids[starts],
             length=columns["length"][first_rows].astype(np.float32),
@@ -168,8 +183,8 @@ class Recording:
             vehicle=index[by_frame],
             x=px[by_frame],
             y=py[by_frame],
-            heading=heading[by_frame],
-            speed=speed[by_frame],
+            heading=headings[by_frame],
+            speed=speeds[by_frame],
             vehicles=vehicles,
             provenance=dict(provenance or {}),
         )
@@ -182,7 +197,7 @@ def _hash_unit(keys: NDArray[np.int64]) -> NDArray[np.float64]:
         h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         h = h ^ (h >> np.uint64(31))
-    return (h >> np.uint64(11)) * 2.0**-53
+    return (h >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 @nb.njit(cache=True)
@@ -202,26 +217,42 @@ def _running_mean(p: NDArray[np.float64], offsets: NDArray[np.int64], half: int)
 
 @nb.njit(cache=True)
 def _motion(
-    x: NDArray[np.float64], y: NDArray[np.float64], offsets: NDArray[np.int64], dt: float
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    dt: float,
+    rest: NDArray[np.float64],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Heading and speed of each row's motion to the next; the last row of a track repeats them.
 
-    A car that hardly moves, or is thrown back by noise, keeps its heading; before it first moves it has the heading
-    it will move with (0 if it never does). Its speed then is what it advances along that heading, at least 0.
+    A heading is taken from the motion to the next row while the car moves, judged over about a second, since a step
+    may be noise. A car that stands, or is thrown back, keeps its heading; before it first moves it has the heading it
+    will move with, or that of `rest` if it never does. Its speed then is what it advances along that heading, at
+    least 0. Only a car carried back faster than cars reverse is taken to have faced the other way.
     """
     heading = np.zeros(len(x), np.float32)
     speed = np.zeros(len(x), np.float32)
+    half = max(round(HEADING_WINDOW / dt / 2), 1)
     for k in range(len(offsets) - 1):
         begin, end = offsets[k], offsets[k + 1]
-        current = 0.0
+        current = rest[k]
         for i in range(begin, end - 1):  # the heading it will first move with
-            if np.hypot(x[i + 1] - x[i], y[i + 1] - y[i]) > MIN_HEADING_SPEED * dt:
-                current = np.arctan2(y[i + 1] - y[i], x[i + 1] - x[i])
+            a, b = max(i - half, begin), min(i + half, end - 1)
+            if np.hypot(x[b] - x[a], y[b] - y[a]) > MIN_HEADING_SPEED * (b - a) * dt:
+                current = np.arctan2(y[b] - y[a], x[b] - x[a])
                 break
         for i in range(begin, end - 1):
+            a, b = max(i - half, begin), min(i + half, end - 1)
+            far = np.hypot(x[b] - x[a], y[b] - y[a]) / ((b - a) * dt)
+            forth = (x[b] - x[a]) * np.cos(current) + (y[b] - y[a]) * np.sin(current)
             dx, dy = x[i + 1] - x[i], y[i + 1] - y[i]
             ahead = dx * np.cos(current) + dy * np.sin(current)
-            if np.hypot(dx, dy) > MIN_HEADING_SPEED * dt and ahead > 0:
+            faces_back = forth < 0 and far > MAX_REVERSE_SPEED
+            if (
+                far > MIN_HEADING_SPEED
+                and np.hypot(dx, dy) > MIN_HEADING_SPEED * dt
+                and (ahead > 0 or faces_back)
+            ):
                 current = np.arctan2(dy, dx)
                 ahead = np.hypot(dx, dy)
             heading[i] = current
