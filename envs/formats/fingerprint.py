@@ -13,7 +13,8 @@ from envs.recording import QUANTUM, Recording
 def fingerprint(recording: Recording) -> str:
     """SHA-256 of the rows, the vehicles, dt and the site; not of the provenance.
 
-    Heading and speed follow from the positions and are left out: their last bit may depend on the processor.
+    What follows from the positions, speed and the headings of moving vehicles, is left out: its last bit may depend
+    on the processor.
     """
     digest = hashlib.sha256(json.dumps([recording.dt, recording.site.to_dict()], sort_keys=True).encode())
     vehicles = recording.vehicles
@@ -26,6 +27,7 @@ def fingerprint(recording: Recording) -> str:
         (vehicles.length, "<f4"),
         (vehicles.width, "<f4"),
         (vehicles.kind, "<i1"),
+        (recording.rest_heading, "<f4"),
         (vehicles.first_frame, "<i4"),
         (vehicles.last_frame, "<i4"),
     ):

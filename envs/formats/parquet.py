@@ -1,11 +1,11 @@
 """headway's own file: one Parquet table of vehicle-frames, exact to the bit and small.
 
 Rows are sorted by (vehicle, frame). Columns: vehicle (the source's id, int64), frame (int32), x and y (int32,
-in multiples of QUANTUM), length and width (float32, m), kind (int8). Positions and frames are stored as
-differences (DELTA_BINARY_PACKED), the rest as runs of dictionary entries, so what belongs to a vehicle costs a
-few bytes once. Heading and speed are not stored: they follow from the positions. The key "headway" of the file's
-metadata holds JSON with the format version, dt, the site, the provenance and the fingerprint of the contents;
-"headway.sha256" guards it.
+in multiples of QUANTUM), length and width (float32, m), kind (int8), heading (float32, rad; that of a vehicle
+which never moves, else 0). Positions and frames are stored as differences (DELTA_BINARY_PACKED), the others as
+runs of dictionary entries, so what belongs to a vehicle costs a few bytes once. Speeds and the headings of moving
+vehicles are not stored: they follow from the positions. The key "headway" of the file's metadata holds JSON with
+the format version, dt, the site, the provenance and the fingerprint of the contents; "headway.sha256" guards it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         ("length", pa.float32()),
         ("width", pa.float32()),
         ("kind", pa.int8()),
+        ("heading", pa.float32()),
     ]
 )
 DIFFERENCES = ("frame", "x", "y")
@@ -119,6 +120,7 @@ def _to_table(recording: Recording) -> pa.Table:
         "length": vehicles.length[index],
         "width": vehicles.width[index],
         "kind": vehicles.kind[index],
+        "heading": recording.rest_heading[index],
     }
     return pa.table(columns, schema=SCHEMA)
 
@@ -134,6 +136,7 @@ def _from_table(table: pa.Table, header: dict[str, Any]) -> Recording:
         length=columns["length"],
         width=columns["width"],
         kind=columns["kind"],
+        heading=columns["heading"],
         dt=float(header["dt"]),
         smoothing_frames=1,
         provenance=header["provenance"],
