@@ -1,0 +1,321 @@
+"""The shapes of `headway`'s command line, and how it says no."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from envs.errors import InputError
+from envs.formats import read_parquet, write_parquet
+from envs.formats.fingerprint import fingerprint
+from mbrl.cli import COMMANDS, main
+from tests.toys import random_traffic
+
+PROJECT = Path(__file__).parents[2]
+
+# Each command, as scripts may rely on it, and the function that does its work.
+SHAPES = {
+    "demo": "demo --out {tmp}/out",
+    "generate": "generate --site i80 --seed 0 --minutes 15 --out {tmp}/F.parquet --ngsim {tmp}/F.txt",
+    "import": "import {file} {file} --format ngsim --out {tmp}/F.parquet",
+    "info": "info {file} --json",
+    "view": "view {file} --agent human --mp4 {tmp}/F.mp4",
+    "train-model": "train-model --recording {file} {file} --preset quick --out {tmp}/out",
+    "train-policy": "train-policy --model {tmp} --recording {file} --out {tmp}/out",
+    "evaluate": "evaluate --recording {file} --agent human --agent no-action --agent {tmp} --out {tmp}/out",
+    "bench": "bench replay --json",
+}
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Replaces the commands by ones that note their arguments, the same way `main` finds the real ones."""
+    import functools
+
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def noting(name: str, command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def note(**arguments: Any) -> None:
+            calls.append((name, arguments))
+
+        return note
+
+    for name, command in list(COMMANDS.items()):
+        monkeypatch.setitem(COMMANDS, name, noting(name, command))
+    return calls
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, BaseException], None]:
+    """Makes a command raise."""
+
+    def install(name: str, error: BaseException) -> None:
+        def command() -> None:
+            raise error
+
+        monkeypatch.setitem(COMMANDS, name, command)
+
+    return install
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "recording.parquet"
+    write_parquet(random_traffic(num_vehicles=10, num_frames=100), path)
+    return path
+
+
+def only_line(text: str) -> str:
+    assert text.endswith("\n")
+    assert text.count("\n") == 1, text
+    return text[:-1]
+
+
+# ---- shapes ----
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_is_understood(name: str, recorded: list[Any], tmp_path: Path) -> None:
+    assert main(SHAPES[name].format(tmp=tmp_path, file=tmp_path / "recording.parquet").split()) == 0
+    assert [call[0] for call in recorded] == [name]
+
+
+def test_no_command_is_without_a_tested_shape() -> None:
+    assert set(SHAPES) == set(COMMANDS)
+
+
+def test_values_arrive(recorded: list[Any], tmp_path: Path) -> None:
+    assert main("generate --site us101 --seed 3 --minutes 2.5 --out a.parquet".split()) == 0
+    arguments = recorded[0][1]
+    assert arguments["site"] == "us101"
+    assert arguments["seed"] == 3
+    assert arguments["minutes"] == 2.5
+    assert arguments["out"] == Path("a.parquet")
+
+
+def test_agents_keep_their_order(recorded: list[Any]) -> None:
+    assert main("evaluate --recording r --agent no-action --agent runs/p --agent human --out o".split()) == 0
+    assert recorded[0][1]["agent"] == ("no-action", "runs/p", "human")
+
+
+def test_recordings_may_follow_one_option_or_several(recorded: list[Any]) -> None:
+    assert main("train-model --recording a b --recording c --out o".split()) == 0
+    assert recorded[0][1]["recording"] == ((Path("a"), Path("b")), (Path("c"),))
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "train-model --recording r", "evaluate --recording r --agent human"]
+)
+def test_device_can_be_named(command: str, recorded: list[Any]) -> None:
+    assert main([*command.split(), "--out", "o", "--device", "cuda"]) == 0
+    assert recorded[0][1]["device"] == "cuda"
+
+
+def test_demo_needs_no_arguments(recorded: list[Any]) -> None:
+    assert main(["demo"]) == 0
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, module: str, function: str) -> list[tuple[Any, ...]]:
+    """Puts a module in place whose function notes its positional arguments."""
+    calls: list[tuple[Any, ...]] = []
+    fake = ModuleType(module)
+    setattr(fake, function, lambda *arguments, **options: calls.append(arguments))
+    monkeypatch.setitem(sys.modules, module, fake)
+    return calls
+
+
+def test_recordings_are_handed_on_as_one_list(
+    monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path
+) -> None:
+    calls = stub(monkeypatch, "mbrl.train_model", "train_model")
+    again = tmp_path / "again.parquet"
+    again.write_bytes(file.read_bytes())
+    arguments = ["--recording", str(file), str(again), "--recording", str(file), "--out", str(tmp_path / "o")]
+    assert main(["train-model", *arguments]) == 0
+    assert calls[0][0] == [file, again, file]
+
+
+# ---- help ----
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out, err = capsys.readouterr()
+    assert all(f"• {name} " in out for name in COMMANDS)
+    assert err == ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import inspect
+
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out
+    documentation = inspect.getdoc(COMMANDS[name]) or ""
+    for option in inspect.signature(COMMANDS[name]).parameters:
+        assert f"{option}: " in documentation
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from mbrl.cli import main; main(['--help'])\n"
+        "heavy = {'torch', 'numpy', 'numba', 'mlflow', 'pandas', 'pyarrow', 'matplotlib', 'gymnasium'}\n"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.count(".") == 2
+
+
+# ---- saying no ----
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "nonsense",
+        "info",
+        "info a b",
+        "train-model --out o",
+        "train-model --recording r --preset huge --out o",
+        "generate --seed many --out o",
+        "generate --minutes -1 --out {tmp}/o.parquet",
+        "evaluate --recording {file} --out {tmp}/o",
+        "evaluate --recording {tmp}/none.parquet --agent human --out {tmp}/o",
+        "info {tmp}/none.parquet",
+        "info {tmp}",
+        "info {text}",
+        "import --out {tmp}/o.parquet",
+        "import {tmp}/none.txt --out {tmp}/o.parquet",
+        "train-policy --model {tmp}/none --recording {file} --out {tmp}/o",
+        "demo --unknown",
+    ],
+)
+def test_bad_arguments_get_one_line(
+    arguments: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.parquet"
+    text.write_text("no recording")
+    assert main(arguments.format(tmp=tmp_path, file=file, text=text).split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert only_line(err).startswith("headway: error: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (InputError("two\nlines", path="a.txt", row=3), "a.txt, row 3: two lines"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), "runs/x: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/o"), "/o: Permission denied"),
+        (OSError("lost"), "lost"),
+    ],
+)
+def test_errors_of_the_user_and_the_machine_get_one_line(
+    fails: Any, error: Exception, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails("demo", error)
+    assert main(["demo"]) == 2
+    assert only_line(capsys.readouterr().err) == f"headway: error: {message}"
+
+
+def test_our_own_mistakes_keep_their_traceback(fails: Any) -> None:
+    fails("demo", ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        main(["demo"])
+
+
+@pytest.mark.parametrize(("name", "continues"), [("demo", True), ("train-policy", True), ("info", False)])
+def test_interruption(name: str, continues: bool, fails: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(name, KeyboardInterrupt())
+    assert main([name]) == 130
+    assert ("the same command continues" in only_line(capsys.readouterr().err)) == continues
+
+
+# ---- output paths are checked before the work ----
+
+
+def test_output_folder_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = stub(monkeypatch, "mbrl.demo", "run_demo")
+    assert main(["demo", "--out", str(tmp_path / "a" / "b")]) == 0
+    assert len(calls) == 1
+    assert (tmp_path / "a" / "b").is_dir()
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_output_folder_that_is_a_file(
+    monkeypatch: pytest.MonkeyPatch, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = stub(monkeypatch, "mbrl.demo", "run_demo")
+    for out in (file, file / "below"):
+        assert main(["demo", "--out", str(out)]) == 2
+        assert "cannot be written to" in only_line(capsys.readouterr().err)
+    assert calls == []
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_output_folder_that_takes_no_file(
+    code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    calls = stub(monkeypatch, "mbrl.demo", "run_demo")
+    monkeypatch.setattr(
+        "tempfile.TemporaryFile", refuse
+    )  # root may write into a read-only folder, so say it here
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path}: cannot be written to: {os.strerror(code)}" in only_line(capsys.readouterr().err)
+    assert calls == []
+
+
+def test_output_file_that_is_a_folder(
+    monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", str(file), "--out", str(tmp_path)]) == 2
+    assert "is a folder" in only_line(capsys.readouterr().err)
+
+
+def test_missing_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path), "--device", "cuda:99"]) == 2
+    assert only_line(capsys.readouterr().err).startswith("headway: error: --device cuda:99 is not available")
+
+
+# ---- info ----
+
+
+def test_info_tells_what_is_in_the_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recording = read_parquet(file)
+    assert main(["info", str(file), "--json"]) == 0
+    told = json.loads(only_line(capsys.readouterr().out))
+    assert told["rows"] == recording.num_rows
+    assert told["vehicles"] == len(recording.vehicles) == sum(told["vehicles_by_split"].values())
+    assert told["vehicles"] == sum(told["vehicles_by_kind"].values())
+    assert told["duration_s"] == pytest.approx(recording.num_frames * 0.1)
+    assert told["speed_mean_mps"] == pytest.approx(recording.speed.mean(), abs=1e-3)
+    assert told["fingerprint"] == fingerprint(recording)
+    assert main(["info", str(file)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(told)
+
+
+def test_reader_that_stops_listening_is_no_error(file: Path) -> None:
+    command = f"{sys.executable} -m mbrl.cli info {file} | true"
+    done = subprocess.run(["bash", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
