@@ -1,10 +1,10 @@
 """What driving costs, read off the ego-centred picture: proximity, lane and off-road cost.
 
-With (f, l) a pixel's centre, metres ahead and to the left of the ego's centre, length L, width b and speed v of the ego:
+With (f, l) a pixel's centre in metres ahead and to the left of the ego's centre, and its length L, width b and speed v:
 
-    proximity = max over pixels of  m_f(f) m_l(l) * vehicles         m_f = clip(1 + (L_t / 2 - |f|) / (1.5 v + 1), 0, 1)
-                                                                    m_l = clip((b - |l|) / (b - b_t / 2), 0, 1)
-    lane      = max over |f| <= L / 2 of  clip(1 - |l| / (lane_width / 2), 0, 1) * markings
+    proximity = max over pixels of  m_f(f) m_l(l) * vehicles       m_f = clip(1 + (L_t / 2 - |f|) / (1.5 v + 1), 0, 1)
+                                                                   m_l = clip((b - |l|) / (b - b_t / 2), 0, 1)
+    lane      = max over |f| <= L / 2 of  clip(1 - |l| / (LANE_WIDTH / 2), 0, 1) * markings
     off_road  = the same mask * off-road area
 
 where L_t = max(L - 1, 0) and b_t = max(b - 1, 0) allow one metre of overlap. Source: Henaff, Canziani, LeCun,
@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from envs.compiled import compiled
 from envs.units import View
 
 HEADWAY = 1.5  # s
@@ -83,7 +83,7 @@ def costs(image: Tensor, speed: Tensor, size: Tensor, ahead: Tensor, left: Tenso
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def costs_of_image(
     image: NDArray[np.uint8], px_per_m: float, speed: float, length: float, width: float
 ) -> tuple[float, float, float]:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled import compiled
 from envs.recording import Recording, Split
 from envs.world import World
 
@@ -60,7 +60,7 @@ def find_drives(
     return Drives(vehicle, start, human, limit)
 
 
-@nb.njit(cache=True)
+@compiled
 def _find(world: World, history: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Start and human-arrival frame of every vehicle; -1 where it has none."""
     num = len(world.first_frame)

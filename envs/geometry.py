@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled import compiled
 
-@nb.njit(nogil=True, cache=True)
+
+@compiled
 def boxes_overlap(
-    x1: float, y1: float, h1: float, l1: float, b1: float, x2: float, y2: float, h2: float, l2: float, b2: float
+    x1: float,
+    y1: float,
+    h1: float,
+    l1: float,
+    b1: float,
+    x2: float,
+    y2: float,
+    h2: float,
+    l2: float,
+    b2: float,
 ) -> bool:
     """Whether two boxes (centre, heading, length, width) share area: no side of either separates them.
 
@@ -28,7 +38,7 @@ def boxes_overlap(
     )
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def first_overlap(
     x: float, y: float, heading: float, length: float, width: float, near: NDArray[np.float64], num_near: int
 ) -> int:
@@ -43,7 +53,7 @@ def first_overlap(
     return found
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def is_hit_from_behind(x: float, y: float, heading: float, speed: float, other: NDArray[np.float64]) -> bool:
     """Whether a contact is the other's doing: its centre is behind the ego's and it is the faster one.
 
@@ -54,7 +64,7 @@ def is_hit_from_behind(x: float, y: float, heading: float, speed: float, other: 
     return behind and other[3] > speed
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def gap_and_ttc(
     x: float,
     y: float,

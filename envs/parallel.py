@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 MIN_ITEMS = 8  # per range; fewer are not worth waking a thread for
 
@@ -32,6 +33,6 @@ def for_ranges(kernel: Callable[..., None], num_items: int, threads: int, *args:
         return
     num_ranges = min(4 * threads, num_items // MIN_ITEMS)  # several per thread even out unequal scenes
     edges = [num_items * i // num_ranges for i in range(num_ranges + 1)]
-    futures = [_pool(threads).submit(kernel, *args, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    futures = [_pool(threads).submit(kernel, *args, a, b) for a, b in pairwise(edges)]
     for future in futures:
         future.result()

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled import compiled
 from envs.world import World
 
 MAX_NEAR = 512  # vehicles kept around one ego; more than fit physically
@@ -26,11 +26,11 @@ NEAR_FIELDS = 7  # x, y, heading, speed, length, width, vehicle
 ONE = float(1 << 32)  # 1 in fixed point
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def gather(
     world: World, frame: int, x: float, y: float, reach: float, exclude: int, near: NDArray[np.float64]
 ) -> int:
-    """Write the vehicles within `reach` metres (in x and in y) at a frame, but `exclude`, into `near`; return how many."""
+    """Write the vehicles within `reach` metres (in x and in y), but `exclude`, into `near`; return how many."""
     n = 0
     for row in range(world.frame_offsets[frame], world.frame_offsets[frame + 1]):
         if abs(world.state[row, 0] - x) > reach or abs(world.state[row, 1] - y) > reach:
@@ -46,7 +46,7 @@ def gather(
     return n
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def draw(
     world: World,
     site: int,
@@ -75,7 +75,7 @@ def draw(
         )
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _draw_static(
     world: World, site: int, x: float, y: float, c: float, s: float, px_per_m: float, image: NDArray[np.uint8]
 ) -> None:
@@ -96,8 +96,8 @@ def _draw_static(
     di, dj = int(s * per_m_x / px_per_m * ONE), int(-c * per_m_y / px_per_m * ONE)
     for r in range(height):
         ahead = ((height - 1) / 2 - r) / px_per_m
-        i = int(math.floor(((x + ahead * c - left * s) * per_m_x - x0) * ONE))
-        j = int(math.floor(((y + ahead * s + left * c) * per_m_y - y0) * ONE))
+        i = math.floor(((x + ahead * c - left * s) * per_m_x - x0) * ONE)
+        j = math.floor(((y + ahead * s + left * c) * per_m_y - y0) * ONE)
         if inside:
             for k in range(width):
                 cell = world.raster_cells[offset + (i >> 32) * ny + (j >> 32)]
@@ -116,7 +116,7 @@ def _draw_static(
             j += dj
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _draw_box(
     row: float, column: float, turned: float, half_l: float, half_b: float, channel: NDArray[np.uint8]
 ) -> None:
@@ -134,7 +134,7 @@ def _draw_box(
             channel[r, k] = max(channel[r, k], value)
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def render_range(
     world: World,
     frames: NDArray[np.int64],
@@ -156,7 +156,7 @@ def render_range(
             draw(world, site, x, y, heading, near, n, px_per_m, images[b, t])
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def is_off_road(world: World, site: int, x: float, y: float) -> bool:
     """Whether a point is outside the drivable area of a site."""
     frame = world.raster_frame[site]

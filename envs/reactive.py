@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled import compiled
 from envs.world import World
 
 MAX_YIELDING = 24  # cars per ego
@@ -30,7 +30,7 @@ YIELD_BRAKING = 2.0  # m/s^2 more than recorded makes a car leave its recording
 CATCH_UP = 1.2  # times the recorded speed, plus 1 m/s, is what a car that lags behind wants
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def idm(speed: float, wanted: float, gap: float, leader_speed: float) -> float:
     """Acceleration in m/s^2 by the equation above, not below -HARDEST_BRAKING."""
     free = 1 - (speed / max(wanted, 0.1)) ** 4
@@ -41,7 +41,7 @@ def idm(speed: float, wanted: float, gap: float, leader_speed: float) -> float:
     return max(IDM_ACCELERATION * (free - (desired / max(gap, 0.1)) ** 2), -HARDEST_BRAKING)
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _on_path(world: World, vehicle: int, tau: float, out: NDArray[np.float64]) -> float:
     """Write x, y, heading at fractional frame tau of a vehicle's recording to out; return the recorded speed there."""
     first, last = world.first_frame[vehicle], world.last_frame[vehicle]
@@ -55,7 +55,7 @@ def _on_path(world: World, vehicle: int, tau: float, out: NDArray[np.float64]) -
     return world.state[row, 3]
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def place_yielding(
     world: World,
     x: float,
@@ -67,7 +67,7 @@ def place_yielding(
     near: NDArray[np.float64],
     n: int,
 ) -> int:
-    """Replace the recorded entries of yielding vehicles (slots >= 0) in `near[:n]` by where they are; return how many."""
+    """Put yielding vehicles (slots >= 0) in `near[:n]` where they are instead of where they were; return how many."""
     for slot in range(len(vehicles)):
         if vehicles[slot] < 0:
             continue
@@ -88,7 +88,7 @@ def place_yielding(
     return n
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _leader(k: int, near: NDArray[np.float64], n: int, ego: NDArray[np.float64]) -> tuple[int, float, float]:
     """Who is next ahead in the straight path of near[k] (an index, n for the ego, -1 for nobody), its gap and speed."""
     x, y, heading = near[k, 0], near[k, 1], near[k, 2]
@@ -108,7 +108,7 @@ def _leader(k: int, near: NDArray[np.float64], n: int, ego: NDArray[np.float64])
     return leader, gap, leader_speed
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _slot_of(vehicle: float, vehicles: NDArray[np.int64]) -> int:
     for slot in range(len(vehicles)):
         if vehicles[slot] == vehicle:
@@ -116,7 +116,7 @@ def _slot_of(vehicle: float, vehicles: NDArray[np.int64]) -> int:
     return -1
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def react(
     world: World,
     frame: int,

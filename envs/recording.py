@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import numba as nb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from envs.compiled import compiled
 from envs.site import Site
 
 Split = Literal["train", "validation", "test", "all"]
@@ -200,7 +200,7 @@ def _hash_unit(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     return (h >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-@nb.njit(cache=True)
+@compiled
 def _running_mean(p: NDArray[np.float64], offsets: NDArray[np.int64], half: int) -> NDArray[np.float64]:
     """Centred mean over 2 half + 1 frames of each track; near its ends over as many as fit on both sides."""
     out = np.empty_like(p)
@@ -215,7 +215,7 @@ def _running_mean(p: NDArray[np.float64], offsets: NDArray[np.int64], half: int)
     return out
 
 
-@nb.njit(cache=True)
+@compiled
 def _motion(
     x: NDArray[np.float64],
     y: NDArray[np.float64],

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from envs import reactive
+from envs.compiled import compiled
 from envs.costs import COLLISION_THRESHOLD, OVERLAP_TOLERANCE, costs_of_image
 from envs.drives import Drives
 from envs.geometry import first_overlap, gap_and_ttc, is_hit_from_behind
@@ -98,7 +98,10 @@ class Replay:
         self.world: World = build_world(self.recordings)
         self.num_egos, self.history, self.view = num_egos, history, view or View()
         self.threads = threads or available_threads()
-        shape = (num_egos, 2 * history)  # a ring, each frame written twice, so that any T in a row are one slice
+        shape = (
+            num_egos,
+            2 * history,
+        )  # a ring, each frame written twice, so that any T in a row are one slice
         self._images = np.zeros((*shape, 3, self.view.height, self.view.width), np.uint8)
         self._vectors = np.zeros((*shape, 4), np.float32)
         self._headings = np.zeros(shape, np.float32)
@@ -141,7 +144,9 @@ class Replay:
             self._images[:, window], self._vectors[:, window], self._headings[:, window], self.size
         )
 
-    def step(self, actions: NDArray[np.floating], active: NDArray[np.bool_] | None = None) -> tuple[Observation, Step]:
+    def step(
+        self, actions: NDArray[np.floating], active: NDArray[np.bool_] | None = None
+    ) -> tuple[Observation, Step]:
         """Drive one dt.
 
         Args:
@@ -154,17 +159,19 @@ class Replay:
         actions = np.ascontiguousarray(actions, np.float64)
         if actions.shape != (self.num_egos, 2):
             raise ValueError(f"actions have shape {actions.shape}, expected {(self.num_egos, 2)}")
-        if not np.isfinite(actions[active]).all():
-            raise ValueError(f"the action of ego {np.flatnonzero(active & ~np.isfinite(actions).all(1))[0]} is not finite")
+        broken = active & ~np.isfinite(actions).all(1)
+        if broken.any():
+            raise ValueError(f"the action of ego {np.flatnonzero(broken)[0]} is not finite")
         if (active & (self.frame >= self.world.end_frame[self.world.recording[self.vehicle]])).any():
             raise ValueError("a recording has no next frame: end drives where they report out_of_time")
         self._slot = (self._slot + 1) % self.history
         result = Step.empty(self.num_egos)
         for_ranges(
-            _step_range, self.num_egos, self.threads, self.world, self.view.px_per_m, actions, active, self.action_limit,
-            self.vehicle, self.frame, self.limit_frame, self.state, self.size, self._slot, self._images, self._vectors,
-            self._headings, self._yielding, self._yield_tau, self._yield_speed, result.costs, result.hit,
-            result.hit_less, result.at_fault, result.off_road, result.arrived, result.out_of_time, result.gap, result.ttc,
+            _step_range, self.num_egos, self.threads, self.world, self.view.px_per_m, actions, active,
+            self.action_limit, self.vehicle, self.frame, self.limit_frame, self.state, self.size, self._slot,
+            self._images, self._vectors, self._headings, self._yielding, self._yield_tau, self._yield_speed,
+            result.costs, result.hit, result.hit_less, result.at_fault, result.off_road, result.arrived,
+            result.out_of_time, result.gap, result.ttc,
         )  # fmt: skip
         np.greater(result.costs[:, 0], COLLISION_THRESHOLD, out=result.collided)
         return self.observe(), result
@@ -181,7 +188,7 @@ class Replay:
         return self.world.state[self.world.row(self.vehicle, np.clip(self.frame, first, last))]
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _remember(
     b: int,
     slot: int,
@@ -200,7 +207,7 @@ def _remember(
     images[b, slot + history] = images[b, slot]
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _reset_range(
     world: World,
     px_per_m: float,
@@ -230,7 +237,7 @@ def _reset_range(
             _remember(b, at, history, state[b], vectors, headings, images)
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _step_range(
     world: World,
     px_per_m: float,
@@ -283,10 +290,14 @@ def _step_range(
         site = world.site[world.recording[who]]
         n = gather(world, now, x, y, LOOK_AROUND, who, near)
         if yielding.shape[1] > 0:
-            n = reactive.place_yielding(world, x, y, LOOK_AROUND, yielding[b], yield_tau[b], yield_speed[b], near, n)
+            n = reactive.place_yielding(
+                world, x, y, LOOK_AROUND, yielding[b], yield_tau[b], yield_speed[b], near, n
+            )
             ego[0], ego[1], ego[2], ego[3], ego[4], ego[5] = x, y, heading, v, length, width
             reactive.react(world, now, ego, yielding[b], yield_tau[b], yield_speed[b], near, n)
-            n = reactive.place_yielding(world, x, y, LOOK_AROUND, yielding[b], yield_tau[b], yield_speed[b], near, n)
+            n = reactive.place_yielding(
+                world, x, y, LOOK_AROUND, yielding[b], yield_tau[b], yield_speed[b], near, n
+            )
         draw(world, site, x, y, heading, near, n, px_per_m, images[b, slot])
         _remember(b, slot, history, state[b], vectors, headings, images)
 

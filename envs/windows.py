@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.compiled import compiled
 from envs.geometry import first_overlap
 from envs.parallel import available_threads, for_ranges
 from envs.raster import MAX_NEAR, NEAR_FIELDS, gather, is_off_road, render_range
@@ -206,7 +206,7 @@ def perturb(history: NDArray[np.float64], noise: NDArray[np.float64], dt: float)
     return out
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def _free(
     world: World,
     states: NDArray[np.float64],

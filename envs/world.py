@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from envs import kinematics
+from envs.compiled import compiled
 from envs.recording import Recording
 from envs.site import Site
 
@@ -24,7 +24,9 @@ class World(NamedTuple):
     frame_offsets: NDArray[np.int64]  # (F + 1,): rows of frame f
     vehicle: NDArray[np.int32]  # (N,)
     state: NDArray[np.float32]  # (N, 4): x, y, heading, speed
-    action: NDArray[np.float32]  # (N, 2): acceleration, curvature towards the next row; 0 in a track's last row
+    action: NDArray[
+        np.float32
+    ]  # (N, 2): acceleration, curvature towards the next row; 0 in a track's last row
     size: NDArray[np.float32]  # (V, 2): length, width
     first_frame: NDArray[np.int64]  # (V,)
     last_frame: NDArray[np.int64]  # (V,), inclusive
@@ -71,7 +73,7 @@ def build_world(recordings: Sequence[Recording]) -> World:
     rasters = [site.raster for _, site in sites.values()]
     cell_counts = [raster.cells.size // 2 for raster in rasters]
 
-    def joined(parts: Sequence[NDArray[np.generic]], dtype: type) -> NDArray[np.generic]:
+    def joined(parts: Sequence[ArrayLike], dtype: type) -> NDArray[Any]:
         return np.concatenate([np.asarray(p, dtype) for p in parts])
 
     indexed = list(enumerate(recordings))
@@ -80,7 +82,7 @@ def build_world(recordings: Sequence[Recording]) -> World:
         vehicle=joined([r.vehicle + vehicles[i] for i, r in indexed], np.int32),
         state=state,
         action=action,
-        size=np.stack([joined([getattr(r.vehicles, n) for r in recordings], np.float32) for n in ("length", "width")], 1),
+        size=joined([np.stack([r.vehicles.length, r.vehicles.width], 1) for r in recordings], np.float32),
         first_frame=joined([r.vehicles.first_frame + frames[i] for i, r in indexed], np.int64),
         last_frame=joined([r.vehicles.last_frame + frames[i] for i, r in indexed], np.int64),
         track_offsets=joined([[0], *(r.track_offsets[1:] + rows[i] for i, r in indexed)], np.int64),
@@ -90,7 +92,9 @@ def build_world(recordings: Sequence[Recording]) -> World:
         site=np.array(site_of, np.int32),
         start=np.array([site.start for _, site in sites.values()]),
         goal=np.array([site.goal for _, site in sites.values()]),
-        raster_cells=np.concatenate([r.cells[..., 0].ravel() + (r.cells[..., 1].ravel().astype(np.uint16) << 8) for r in rasters]),
+        raster_cells=joined(
+            [(raster.cells @ np.array([1, 256], np.uint16)).ravel() for raster in rasters], np.uint16
+        ),
         raster_offset=np.cumsum([0, *cell_counts[:-1]]),
         raster_shape=np.array([raster.cells.shape[:2] for raster in rasters], np.int64),
         raster_frame=np.array(
@@ -114,7 +118,7 @@ def _actions(recording: Recording) -> NDArray[np.float32]:
     return out
 
 
-@nb.njit(nogil=True, cache=True)
+@compiled
 def recorded_state(world: World, vehicle: int, frame: int) -> tuple[float, float, float, float]:
     """x, y, heading, speed of a vehicle at a frame; before its first and after its last frame, the nearest."""
     frame = min(max(frame, world.first_frame[vehicle]), world.last_frame[vehicle])
