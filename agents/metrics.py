@@ -182,7 +182,7 @@ def summarise(runs: Sequence[Outcomes], *, seed: int = 0) -> dict[str, Any]:
         np.concatenate(t) for t in zip(*(run.times_over_same_stretch() for run in runs), strict=True)
     )
     return numbers | {
-        "speed_vs_human": float(human.sum() / ego.sum()),
+        "speed_vs_human": float(human.sum() / ego.sum()) if ego.sum() > 0 else float("nan"),
         "progress_vs_human": _mean([run.progress_vs_human() for run in runs]),
         "min_ttc_s": _mean([np.minimum(run.min_ttc, TTC_CAP) for run in runs]),
         "jerk": _mean([run.jerk() for run in runs]),
