@@ -43,7 +43,7 @@ def demo(out: Path = Path("runs/demo"), device: Device = "cpu") -> None:
     """
     _require_folder(out)
     _require_device(device)
-    from mbrl.demo import run_demo
+    from mbrl.demo import run_demo  # type: ignore[import-untyped]
 
     run_demo(out, device=device)
 
@@ -72,12 +72,12 @@ def generate(
 
     with _naming_bad_arguments():
         config = TrafficConfig(site=site, seed=seed, minutes=minutes, congestion=congestion)
-    from envs.traffic import generate
+    from envs.traffic import generate  # type: ignore[attr-defined]
 
     recording = generate(config)
     write_parquet(recording, out)
     if ngsim is not None:
-        from envs.formats.ngsim import write_ngsim
+        from envs.formats.ngsim import write_ngsim  # type: ignore[attr-defined]
 
         write_ngsim(recording, ngsim)
 
@@ -97,7 +97,7 @@ def import_(
     _require_some(files, "FILE")
     _require_readable(*files)
     _require_file(out)
-    from envs.formats import read, write_parquet
+    from envs.formats import read, write_parquet  # type: ignore[attr-defined]
 
     write_parquet(read(files, format), out)
 
@@ -131,7 +131,7 @@ def view(
     """
     _require_readable(file)
     _require_file(mp4)
-    from mbrl.watch import watch
+    from mbrl.watch import watch  # type: ignore[import-untyped]
 
     watch(file, agent=agent, mp4=mp4)
 
@@ -155,7 +155,7 @@ def train_model(
     files = _all_files(recording)
     _require_folder(out)
     _require_device(device)
-    from mbrl.train_model import train_model
+    from mbrl.train_model import train_model  # type: ignore[import-untyped]
 
     train_model(files, out, preset=preset, seed=seed, device=device)
 
@@ -182,7 +182,7 @@ def train_policy(
     files = _all_files(recording)
     _require_folder(out)
     _require_device(device)
-    from mbrl.train_policy import train_policy
+    from mbrl.train_policy import train_policy  # type: ignore[import-untyped]
 
     train_policy(model, files, out, preset=preset, seed=seed, device=device)
 
@@ -210,7 +210,7 @@ def evaluate(
     files = _all_files(recording)
     _require_folder(out)
     _require_device(device)
-    from mbrl.evaluation import evaluate_agents
+    from mbrl.evaluation import evaluate_agents  # type: ignore[import-untyped]
 
     evaluate_agents(files, agent, out, split=split, seed=seed, device=device)
 
@@ -222,7 +222,7 @@ def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = Fa
         name: what to measure: replay.
         json: print one JSON object and nothing else on standard output.
     """
-    from mbrl.bench import run_bench
+    from mbrl.bench import run_bench  # type: ignore[import-untyped]
 
     results = run_bench(name)
     print(
