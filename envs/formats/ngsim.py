@@ -47,6 +47,7 @@ def read_ngsim(
     site: Site | str | None = None,
     location: str | None = None,
     units: str = "feet",
+    portal: bool = False,
     smoothing_frames: int = SMOOTHING_FRAMES,
 ) -> Recording:
     """Read NGSIM text or portal CSV files of one place into one recording.
@@ -56,6 +57,7 @@ def read_ngsim(
             from the traffic where neither tells.
         location: which rows of portal files to take, one of LOCATIONS; needed when a file holds several.
         units: of positions and sizes, one of UNITS.
+        portal: take nothing but the portal's CSV.
         smoothing_frames: odd length of the running mean over positions.
     Raises:
         InputError: names file, row and column of the first fault.
@@ -70,6 +72,8 @@ def read_ngsim(
     known = sites.site(site) if isinstance(site, str) else site
     blocks: list[Rows] = []
     for path in paths:
+        if portal and not detect(path).portal:
+            raise InputError("no portal CSV: its 25 columns expected", path=path, row=1, column="Location")
         read, location = _read_file(path, location, units)
         blocks += read
     blocks.sort(key=lambda block: float(block.columns["Global_Time"].min()))
