@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,23 +48,30 @@ class Dropped:
 class Evaluation:
     """Agents on the same D cars."""
 
-    recordings: list[str]  # names
+    recordings: list[Recording]
+    names: list[str]  # of the recordings
     split: Split
     traffic: Traffic
     seed: int  # of the bootstrap and of the choice of cars
-    world: World  # to draw the drives with
+    world: World  # of the recordings
     drives: Drives
-    vehicle_id: NDArray[np.int64]  # (V,) the source's number of every vehicle of the world
     dropped: list[Dropped]
     runs: list[Run]  # in the order given
 
-    def recording_of(self, drives: Drives) -> NDArray[np.int32]:
-        """Index of each drive's recording."""
-        return self.world.recording[drives.vehicle]
+    @cached_property
+    def vehicle_id(self) -> NDArray[np.int64]:
+        """(V,) the source's number of every vehicle of the world."""
+        return np.concatenate([r.vehicles.id for r in self.recordings])
 
-    def source_frame(self, drives: Drives) -> NDArray[np.int64]:
-        """The frame within its recording in which each drive starts."""
-        return drives.start_frame - _first_frames(self.world)[self.recording_of(drives)]
+    @property
+    def recording_of(self) -> NDArray[np.int32]:
+        """(D,) index of each car's recording."""
+        return self.world.recording[self.drives.vehicle]
+
+    @property
+    def start_frame(self) -> NDArray[np.int64]:
+        """(D,) the frame within its recording in which each drive starts."""
+        return self.drives.start_frame - _first_frames(self.world)[self.recording_of]
 
 
 def evaluate(
@@ -114,17 +122,16 @@ def evaluate(
     batch = math.ceil(len(drives) / math.ceil(len(drives) / num_egos))  # batches of one size waste no rows
     longest = max(agent.history for agent in agents)
     replay = Replay(recordings, batch, history=longest, view=view, traffic=traffic, threads=threads)
-    vehicle_id = np.concatenate([r.vehicles.id for r in recordings])
     human = drive(Human(), replay, drives, label="human, to see which cars can be driven", progress=progress)
     ok = human.succeeded()
-    dropped = _dropped(human, drives, replay.world, vehicle_id, labels)
+    dropped = _dropped(human, drives, replay.world, recordings, labels)
     if not ok.any():
         raise InputError(
             f"none of the {len(drives)} cars can be scored: their own recorded actions fail on all of them"
         )
     drives = drives.take(np.flatnonzero(ok))
     runs = [Run(agent.name, agent.seed, drive(agent, replay, drives, progress=progress)) for agent in agents]
-    return Evaluation(labels, split, traffic, seed, replay.world, drives, vehicle_id, dropped, runs)
+    return Evaluation(list(recordings), labels, split, traffic, seed, replay.world, drives, dropped, runs)
 
 
 def _choose(drives: Drives, max_cars: int | None, seed: int) -> Drives:
@@ -138,10 +145,11 @@ def _choose(drives: Drives, max_cars: int | None, seed: int) -> Drives:
 
 
 def _dropped(
-    human: Outcomes, drives: Drives, world: World, vehicle_id: NDArray[np.int64], names: Sequence[str]
+    human: Outcomes, drives: Drives, world: World, recordings: Sequence[Recording], names: Sequence[str]
 ) -> list[Dropped]:
     """The cars on which the replayed human fails by the paper's rule."""
     ending, ended, distance = human.ending(), human.ended(), human.distance()
+    vehicle_id = np.concatenate([r.vehicles.id for r in recordings])
     recording = world.recording[drives.vehicle]
     start = drives.start_frame - _first_frames(world)[recording]
     return [

@@ -25,17 +25,17 @@ def results(evaluation: Evaluation) -> dict[str, Any]:
     Agents come in the order given. Where several share a name and drove with different seeds, `pooled` has one row per
     name over all its seeds, with intervals over cars and seeds.
     """
-    scored = np.bincount(evaluation.recording_of(evaluation.drives), minlength=len(evaluation.recordings))
+    scored = np.bincount(evaluation.recording_of, minlength=len(evaluation.names))
     dropped = [car.recording_index for car in evaluation.dropped]
     data = {
-        "recording": ", ".join(evaluation.recordings),
+        "recording": ", ".join(evaluation.names),
         "split": evaluation.split,
         "traffic": evaluation.traffic,
         "seed": evaluation.seed,
         "cars": len(evaluation.drives),
         "recordings": [
             {"name": name, "cars": int(scored[i]), "dropped": dropped.count(i)}
-            for i, name in enumerate(evaluation.recordings)
+            for i, name in enumerate(evaluation.names)
         ],
         "dropped": [asdict(car) for car in evaluation.dropped],
         "agents": [
@@ -92,7 +92,7 @@ def write_results(evaluation: Evaluation, folder: str | Path) -> dict[str, Any]:
 
 def car_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """One flat row per agent and car; None (an empty cell) for what did not happen."""
-    recording, start = evaluation.recording_of(evaluation.drives), evaluation.source_frame(evaluation.drives)
+    recording, start = evaluation.recording_of, evaluation.start_frame
     for run in evaluation.runs:
         out = run.outcomes
         jerk, progress, times = out.jerk(), out.progress_vs_human(), out.times_over_same_stretch()
@@ -101,7 +101,7 @@ def car_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {
                 "agent": run.name,
                 "seed": run.seed,
-                "recording": evaluation.recordings[recording[i]],
+                "recording": evaluation.names[recording[i]],
                 "vehicle": int(evaluation.vehicle_id[evaluation.drives.vehicle[i]]),
                 "start_frame": int(start[i]),
             }

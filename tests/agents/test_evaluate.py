@@ -172,7 +172,7 @@ def test_scenes_without_a_goal_last_until_the_recording_ends():
     scene = scenes.without_goal(scenes.parked_car_ahead())
     other = scenes.without_goal(scenes.clean_traffic(num_cars=8))
     evaluation = evaluate([Human(), NoAction()], [scene, other], names=["a", "b"], split="all", threads=1)
-    recording = evaluation.recording_of(evaluation.drives)
+    recording = evaluation.recording_of
     assert np.bincount(recording).tolist() == [2, 8]  # the parked car stays where it is, and lasts
     human, nothing = (run.outcomes for run in evaluation.runs)
     assert human.succeeded().all()
