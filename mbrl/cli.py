@@ -85,21 +85,29 @@ def generate(
 def import_(
     files: Positional[Files],
     out: Annotated[Path, arg(metavar="FILE.parquet")],
-    format: Annotated[str, arg(metavar="FORMAT")] = "ngsim",
+    format: Annotated[str | None, arg(metavar="FORMAT")] = None,
+    site: Annotated[str | None, arg(metavar="SITE")] = None,
+    location: Annotated[str | None, arg(metavar="LOCATION")] = None,
+    units: Annotated[str, arg(metavar="feet|metres")] = "feet",
 ) -> None:
     """Turn recordings of other programs into one headway recording.
 
     Args:
-        files: what to read; several files are parts of one recording.
+        files: what to read; several NGSIM files are periods of one recording.
         out: the recording to write.
-        format: ngsim (18-column text or the portal's CSV), commonroad (XML), lanes (I-80 lane streams).
+        format: ngsim (18-column text or the portal's CSV), ngsim-portal (the CSV only), commonroad (XML); by default
+            what the first file looks like.
+        site: the road of an NGSIM file, i80 or us101; by default told from its location or day, or drawn from its
+            traffic.
+        location: the rows to take of a portal file that holds several: i-80, us-101, lankershim or peachtree.
+        units: of an NGSIM file.
     """
     _require_some(files, "FILE")
     _require_readable(*files)
     _require_file(out)
-    from envs.formats import read, write_parquet  # type: ignore[attr-defined]
+    from envs.formats import read, write_parquet
 
-    write_parquet(read(files, format), out)
+    write_parquet(read(files, format, site=site, location=location, units=units), out)
 
 
 def info(file: Positional[Annotated[Path, arg(metavar="FILE.parquet")]], json: bool = False) -> None:
@@ -110,8 +118,8 @@ def info(file: Positional[Annotated[Path, arg(metavar="FILE.parquet")]], json: b
         json: print one JSON object instead of lines.
     """
     _require_readable(file)
+    from envs.describe import as_text, describe
     from envs.formats import read_parquet
-    from mbrl.describe import as_text, describe
 
     description = describe(read_parquet(file))
     print(json_format.dumps(description) if json else as_text(description))

@@ -308,8 +308,8 @@ def test_info_tells_what_is_in_the_file(file: Path, capsys: pytest.CaptureFixtur
     assert told["rows"] == recording.num_rows
     assert told["vehicles"] == len(recording.vehicles) == sum(told["vehicles_by_split"].values())
     assert told["vehicles"] == sum(told["vehicles_by_kind"].values())
-    assert told["duration_s"] == pytest.approx(recording.num_frames * 0.1)
-    assert told["speed_mean_mps"] == pytest.approx(recording.speed.mean(), abs=1e-3)
+    assert told["minutes"] == pytest.approx(recording.num_frames * 0.1 / 60, abs=1e-3)
+    assert told["speed_mean_kmh"] == pytest.approx(recording.speed.mean() * 3.6, abs=1e-2)
     assert told["fingerprint"] == fingerprint(recording)
     assert main(["info", str(file)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(told)
