@@ -84,7 +84,9 @@ def read_parquet(path: str | Path) -> Recording:
             if missing:
                 raise InputError("the column is missing", path=path, column=missing[0])
             table = file.read(SCHEMA.names)
-    except (OSError, pa.ArrowException) as error:
+    except InputError:
+        raise
+    except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:  # all mean damage to Arrow
         reason = error.strerror if isinstance(error, OSError) else None
         raise InputError(f"no readable headway Parquet file: {reason or error}", path=path) from error
     for want in SCHEMA:
