@@ -75,7 +75,7 @@ class Recording:
         track_rows[track_offsets[v] + f - first_frame[v]]."""
         return np.argsort(self.vehicle, kind="stable")
 
-    def track(self, vehicle: int) -> slice | NDArray[np.int64]:
+    def track(self, vehicle: int) -> NDArray[np.int64]:
         """Rows of one vehicle, in time."""
         return self.track_rows[self.track_offsets[vehicle] : self.track_offsets[vehicle + 1]]
 
@@ -125,13 +125,15 @@ class Recording:
             smoothing_frames: odd length of the running mean over positions, shorter at a track's ends so that it stays
                 centred; 15 (1.5 s) is the paper's for NGSIM, 1 leaves positions as they are.
         Raises:
-            ValueError: no rows, a repeated (vehicle, frame), a number that is not finite, a size that is not positive,
+            ValueError: no rows, a repeated (vehicle, frame), a number that is not finite, a size or dt that is not positive,
                 or an even smoothing length.
         """
         ids = np.asarray(vehicle_id, np.int64)
         frames = np.asarray(frame, np.int64)
         if len(ids) == 0:
             raise ValueError("a recording needs at least one row")
+        if not 0 < dt < np.inf:
+            raise ValueError(f"dt={dt} must be a positive number of seconds")
         if smoothing_frames < 1 or smoothing_frames % 2 == 0:
             raise ValueError(f"smoothing_frames={smoothing_frames} must be odd and positive")
         order = np.lexsort((frames, ids))
@@ -228,7 +230,8 @@ def _motion(
     A heading is taken from the motion to the next row while the car moves, judged over about a second, since a step
     may be noise. A car that stands, or is thrown back, keeps its heading; before it first moves it has the heading it
     will move with, or that of `rest` if it never does. Its speed then is what it advances along that heading, at
-    least 0. Only a car carried back faster than cars reverse is taken to have faced the other way.
+    least 0, and 0 until it is past the point from which it was thrown back, so that noise does not add up to a way.
+    Only a car carried back faster than cars reverse is taken to have faced the other way.
     """
     heading = np.zeros(len(x), np.float32)
     speed = np.zeros(len(x), np.float32)
@@ -241,6 +244,7 @@ def _motion(
             if np.hypot(x[b] - x[a], y[b] - y[a]) > MIN_HEADING_SPEED * (b - a) * dt:
                 current = np.arctan2(y[b] - y[a], x[b] - x[a])
                 break
+        thrown_back = 0.0
         for i in range(begin, end - 1):
             a, b = max(i - half, begin), min(i + half, end - 1)
             far = np.hypot(x[b] - x[a], y[b] - y[a]) / ((b - a) * dt)
@@ -253,8 +257,11 @@ def _motion(
                 and np.hypot(dx, dy) > MIN_HEADING_SPEED * dt
                 and (ahead > 0 or faces_back)
             ):
+                thrown_back = thrown_back if ahead > 0 else 0.0
                 current = np.arctan2(dy, dx)
                 ahead = np.hypot(dx, dy)
+            ahead += thrown_back
+            thrown_back = min(ahead, 0.0)
             heading[i] = current
             speed[i] = max(ahead, 0.0) / dt
         heading[end - 1] = current
