@@ -116,7 +116,8 @@ class Layout:
         gap = self.side.ramp_offset(x)
         inner, outer = self.right_edge - gap, self.drivable_right(x)
         lines = [
-            np.array([[begin, -k * self.lane_width], [end, -k * self.lane_width]]) for k in range(self.lanes + 1)
+            np.array([[begin, -k * self.lane_width], [end, -k * self.lane_width]])
+            for k in range(self.lanes + 1)
         ]
         parted = [x < self.side.entry_nose]
         if self.side.exit_nose is not None:
@@ -161,7 +162,7 @@ def i80() -> Site:
 
 
 def us101() -> Site:
-    """US-101 (Hollywood Freeway) in Los Angeles: five lanes and an auxiliary lane between an on-ramp and an off-ramp."""
+    """US-101 in Los Angeles: five lanes and an auxiliary lane between an on-ramp and an off-ramp."""
     return US101.site()
 
 

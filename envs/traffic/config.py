@@ -1,0 +1,78 @@
+"""What can be asked of the traffic generator, and the three periods of rising congestion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DT = 0.1  # s, of simulation and recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class Congestion:
+    """What comes in and what the road ahead lets out.
+
+    Downstream of the observed road a control section holds the traffic back: its speed limit is
+    mean + amplitude * sin(2 pi t / wave_period) + autoregressive noise. Its waves run upstream through the site.
+    Congestion so comes from ahead, as on the real road, not from an overfull ramp.
+    """
+
+    main: float  # vehicles per hour, all through lanes but the carpool lane
+    ramp: float  # vehicles per hour
+    mean: float  # m/s, of the control section's limit
+    amplitude: float  # m/s
+    carpool: float = 0.0  # vehicles per hour in the carpool lane, where there is one
+    carpool_speed: float = 17.0  # m/s; carpools slow down beside a standing queue
+    leaving: float = 0.08  # share of drivers who take the off-ramp, where there is one
+    wave_period: float = 150.0  # s
+    noise: float = 0.6  # m/s, standard deviation
+    noise_time: float = 20.0  # s, over which the noise forgets
+
+    def __post_init__(self) -> None:
+        for name in ("main", "ramp", "carpool", "amplitude", "noise"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        for name in ("mean", "carpool_speed", "wave_period", "noise_time"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        if not 0 <= self.leaving <= 1:
+            raise ValueError(f"leaving={self.leaving} must be a share within [0, 1]")
+
+
+LEVELS: dict[str, tuple[Congestion, ...]] = {
+    "i80": (
+        Congestion(main=8800, ramp=750, mean=11.0, amplitude=2.5, carpool=1450, carpool_speed=17.0),
+        Congestion(main=8400, ramp=800, mean=9.3, amplitude=3.0, carpool=1400, carpool_speed=14.0),
+        Congestion(main=8400, ramp=800, mean=8.2, amplitude=3.0, carpool=1350, carpool_speed=12.0),
+    ),
+    "us101": (
+        Congestion(main=8200, ramp=600, mean=15.0, amplitude=4.0),
+        Congestion(main=8200, ramp=600, mean=12.0, amplitude=4.0),
+        Congestion(main=8200, ramp=600, mean=10.0, amplitude=3.5),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrafficConfig:
+    """One generated recording: the same config gives the same recording."""
+
+    site: str = "i80"
+    seed: int = 0
+    minutes: float = 15.0
+    congestion: int = 1  # 0, 1 or 2: which period
+    demand: tuple[float, float] | None = None  # (main, ramp) vehicles per hour instead of the period's
+    warmup: float = 480.0  # s simulated before recording begins
+    queue_building: float = (
+        200.0  # s at the start with the control section at a crawl, so that the queue reaches back
+    )
+    queue_speed: float = 4.0  # m/s there meanwhile
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise ValueError(f"minutes={self.minutes} must be positive")
+        if self.warmup < 0:
+            raise ValueError(f"warmup={self.warmup} must not be negative")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
+        if self.demand is not None and min(self.demand) < 0:
+            raise ValueError(f"demand={self.demand} must not be negative")
