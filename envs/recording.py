@@ -16,6 +16,7 @@ Split = Literal["train", "validation", "test", "all"]
 QUANTUM = 2.0**-14  # m; positions are multiples of it, so that files hold them as small integers, exactly
 MIN_HEADING_SPEED = 0.5  # m/s; below it the direction of motion is noise and the last heading is kept
 HEADING_WINDOW = 1.0  # s over which a car has to be faster than that
+DEPARTURE = 2.0  # m from its first position, beyond which a car has departed and did not just drift
 MAX_REVERSE_SPEED = 3.0  # m/s; a car carried back faster than that drives forwards and its heading was wrong
 MAX_FRAMES = 2**24  # 19 days at 10 Hz; a wider span is an error in the data, and would be paid for in memory
 SPLIT_EDGES = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0), "all": (0.0, 1.0)}
@@ -125,8 +126,8 @@ class Recording:
             smoothing_frames: odd length of the running mean over positions, shorter at a track's ends so that it stays
                 centred; 15 (1.5 s) is the paper's for NGSIM, 1 leaves positions as they are.
         Raises:
-            ValueError: no rows, a repeated (vehicle, frame), a number that is not finite, a size or dt that is not positive,
-                or an even smoothing length.
+            ValueError: no rows, a repeated (vehicle, frame), a number that is not finite, a size or dt that is not
+                positive, or an even smoothing length.
         """
         ids = np.asarray(vehicle_id, np.int64)
         frames = np.asarray(frame, np.int64)
@@ -228,8 +229,8 @@ def _motion(
     """Heading and speed of each row's motion to the next; the last row of a track repeats them.
 
     A heading is taken from the motion to the next row while the car moves, judged over about a second, since a step
-    may be noise. A car that stands, or is thrown back, keeps its heading; before it first moves it has the heading it
-    will move with, or that of `rest` if it never does. Its speed then is what it advances along that heading, at
+    may be noise. A car that stands, or is thrown back, keeps its heading; before it first moves it has the direction
+    in which it departs, or that of `rest` if it never does. Its speed then is what it advances along that heading, at
     least 0, and 0 until it is past the point from which it was thrown back, so that noise does not add up to a way.
     Only a car carried back faster than cars reverse is taken to have faced the other way.
     """
@@ -239,10 +240,9 @@ def _motion(
     for k in range(len(offsets) - 1):
         begin, end = offsets[k], offsets[k + 1]
         current = rest[k]
-        for i in range(begin, end - 1):  # the heading it will first move with
-            a, b = max(i - half, begin), min(i + half, end - 1)
-            if np.hypot(x[b] - x[a], y[b] - y[a]) > MIN_HEADING_SPEED * (b - a) * dt:
-                current = np.arctan2(y[b] - y[a], x[b] - x[a])
+        for i in range(begin, end):  # the direction in which it departs
+            if np.hypot(x[i] - x[begin], y[i] - y[begin]) > DEPARTURE:
+                current = np.arctan2(y[i] - y[begin], x[i] - x[begin])
                 break
         thrown_back = 0.0
         for i in range(begin, end - 1):
