@@ -89,6 +89,7 @@ def evaluate(
     history: int = 20,
     view: View | None = None,
     progress: Progress | None = None,
+    stop_at_failure: bool = False,
 ) -> Evaluation:
     """Drive every agent on the cars of a split whose human succeeds.
 
@@ -103,6 +104,7 @@ def evaluate(
         min_seconds: the shortest drive (of the human) that is scored.
         history: recorded frames a car must have before it is taken over. It decides which cars are scored, so it is not
             taken from the agents; one that looks further back sees the first frame repeated.
+        stop_at_failure: end each drive with its first failure by the paper's rule; other rules then miss what follows.
         progress: called with (what is driven, cars done, cars in all).
     Raises:
         InputError: no car of the split can be scored.
@@ -122,7 +124,7 @@ def evaluate(
     batch = math.ceil(len(drives) / math.ceil(len(drives) / num_egos))  # batches of one size waste no rows
     longest = max(agent.history for agent in agents)
     replay = Replay(recordings, batch, history=longest, view=view, traffic=traffic, threads=threads)
-    human = drive(Human(), replay, drives, label="human, to see which cars can be driven", progress=progress)
+    human = drive(Human(), replay, drives, label="human, to see which cars can be driven", progress=progress, stop_at_failure=stop_at_failure)
     ok = human.succeeded()
     dropped = _dropped(human, drives, replay.world, recordings, labels)
     if not ok.any():
@@ -130,7 +132,7 @@ def evaluate(
             f"none of the {len(drives)} cars can be scored: their own recorded actions fail on all of them"
         )
     drives = drives.take(np.flatnonzero(ok))
-    runs = [Run(agent.name, agent.seed, drive(agent, replay, drives, progress=progress)) for agent in agents]
+    runs = [Run(agent.name, agent.seed, drive(agent, replay, drives, progress=progress, stop_at_failure=stop_at_failure)) for agent in agents]
     return Evaluation(list(recordings), labels, split, traffic, seed, replay.world, drives, dropped, runs)
 
 

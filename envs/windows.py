@@ -79,10 +79,11 @@ class WindowSampler:
         *,
         batch_size: int,
         split: Split = "train",
-        seed: int = 0,
+        seed: int | tuple[int, ...] = 0,
         threads: int | None = None,
     ) -> None:
-        self.config, self.batch_size, self.seed = config, batch_size, seed
+        self.config, self.batch_size = config, batch_size
+        self.seed = seed if isinstance(seed, tuple) else (seed,)
         self.threads = threads or available_threads()
         self.world: World = build_world(recordings)
         chosen = np.concatenate([r.in_split(split) for r in recordings])
@@ -95,7 +96,7 @@ class WindowSampler:
 
     def batch(self, index: int) -> Windows:
         """The index-th batch of this seed."""
-        rng = np.random.default_rng((self.seed, index))
+        rng = np.random.default_rng((*self.seed, index))
         return self.render(self._rows[rng.integers(len(self._rows), size=self.batch_size)], rng)
 
     def stream(self, begin: int, end: int, prefetch: int = 2) -> Iterator[Windows]:

@@ -1,0 +1,165 @@
+"""The paper's forward model: everything, the ego's motion included, is predicted by one action-conditioned network.
+
+    h = conv(last C images) + mlp(last C vectors)                       256 x 14 x 3 at the paper's size
+    h <- h + mlp(a) + W z;  h <- h + u_net(h)                            u_net has a fully connected waist
+    image' = sigmoid(deconv(h) + image);  u' = mlp(h) + u                u = (x, y, vx, vy), normalised
+
+Source: Henaff, Canziani, LeCun, arXiv:1901.02705, appendix, and its public code. Deterministic with z_dim 0, a VAE
+otherwise; z-dropout is a matter of training (mbrl.train_model).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from envs.units import View
+from envs.context import Context
+from mbrl.forward_models.base import ForwardModel, Prediction, Timing
+from mbrl.normaliser import Normaliser
+
+MIN_HEADING_SPEED = 0.5  # m/s; slower, the predicted velocity's direction is not trusted and the heading stays
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperConfig:
+    """Sizes; the defaults are the paper's."""
+
+    timing: Timing = Timing(frames=20, stride=1)  # noqa: RUF009 (frozen)
+    view: View = View()  # noqa: RUF009
+    channels: tuple[int, int, int] = (64, 128, 256)
+    hidden: int = 256
+    z_dim: int = 32
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.z_dim < 0 or not 0 <= self.dropout < 1:
+            raise ValueError(f"z_dim={self.z_dim} must be at least 0 and dropout={self.dropout} within [0, 1)")
+        if min(self.view.height, self.view.width) < 16:
+            raise ValueError(f"{self.view}: the encoder halves the picture three times, give it at least 16 px")
+
+
+@dataclass(frozen=True)
+class PaperState:
+    """What the network looks back on, its encoding, and the step that led here."""
+
+    context: Context
+    encoded: Tensor  # (B, c3, h3, w3)
+    vectors: Tensor  # (B, C, 4), normalised u
+
+
+class PaperModel(ForwardModel[PaperState]):
+    """See the module's docstring."""
+
+    observer: Literal["ego", "straight"] = "ego"
+    gradient: Literal["position", "pixels"] = "pixels"
+
+    def __init__(self, config: PaperConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.timing, self.z_dim = config.timing, config.z_dim
+        c1, c2, c3 = config.channels
+        sizes = [(config.view.height, config.view.width)]
+        for _ in range(3):
+            sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
+        self._sizes = sizes
+        top = sizes[-1]
+        flat = c3 * top[0] * top[1]
+        self._top = (c3, *top)
+        frames = config.timing.frames
+        p = config.dropout
+
+        def conv(a: int, b: int) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.Dropout2d(p), nn.LeakyReLU(0.2))
+
+        def images_to_top(a: int) -> nn.Module:
+            return nn.Sequential(conv(a, c1), conv(c1, c2), nn.Conv2d(c2, c3, 4, 2, 1))
+
+        def vectors_to_top(a: int) -> nn.Module:
+            h = config.hidden
+            return nn.Sequential(
+                nn.Linear(a, h), nn.Dropout(p), nn.LeakyReLU(0.2), nn.Linear(h, h), nn.Dropout(p), nn.LeakyReLU(0.2),
+                nn.Linear(h, flat),
+            )  # fmt: skip
+
+        self.vector_normaliser, self.action_normaliser = Normaliser(4), Normaliser(2)
+        self.image_encoder, self.vector_encoder = images_to_top(3 * frames), vectors_to_top(4 * frames)
+        self.action_encoder = vectors_to_top(2)
+        waist = (top[0] // 2, max(top[1] // 2, 1))
+        self._waist = (c3, *waist)
+        kernel = (4, 4 if top[1] > 1 else 1)
+        self.u_down = nn.Sequential(nn.Conv2d(c3, c3, kernel, 2, (1, 1 if top[1] > 1 else 0)), nn.Dropout2d(p), nn.LeakyReLU(0.2))
+        waist_flat = c3 * waist[0] * waist[1]
+        self.u_waist = nn.Sequential(
+            nn.Linear(waist_flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2),
+            nn.Linear(config.hidden, waist_flat), nn.Dropout(p), nn.LeakyReLU(0.2),
+        )  # fmt: skip
+        self.u_up = nn.Sequential(nn.Upsample(top), nn.Conv2d(c3, c3, 3, 1, 1))
+        self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in ((c3, c2), (c2, c1), (c1, 3)))
+        self.deconv_dropout = nn.Sequential(nn.Dropout2d(p), nn.LeakyReLU(0.2))
+        self.vector_head = nn.Sequential(
+            nn.Linear(flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2), nn.Linear(config.hidden, 4)
+        )
+        if config.z_dim:
+            self.z_to_top = nn.Linear(config.z_dim, flat)
+            self.next_image_encoder, self.next_vector_encoder = images_to_top(3), vectors_to_top(4)
+            self.posterior_head = nn.Sequential(
+                nn.Linear(flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2),
+                nn.Linear(config.hidden, 2 * config.z_dim),
+            )  # fmt: skip
+
+    @property
+    def config(self) -> PaperConfig:
+        return self._config
+
+    def _vectors(self, poses: Tensor) -> Tensor:
+        """Normalised u of poses (..., 4)."""
+        x, y, heading, speed = poses.unbind(-1)
+        return self.vector_normaliser(
+            torch.stack([x, y, speed * torch.cos(heading), speed * torch.sin(heading)], -1)
+        )
+
+    def encode(self, context: Context) -> PaperState:
+        return self._encode(context, self._vectors(context.poses))
+
+    def _encode(self, context: Context, vectors: Tensor) -> PaperState:
+        encoded = self.image_encoder(context.images.flatten(1, 2)) + self.vector_encoder(vectors.flatten(1)).view(
+            -1, *self._top
+        )
+        return PaperState(context, encoded, vectors)
+
+    def posterior(self, h: PaperState, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        after = self.next_image_encoder(image) + self.next_vector_encoder(self._vectors(pose)).view(-1, *self._top)
+        mu, log_var = self.posterior_head((h.encoded + after).flatten(1)).chunk(2, -1)
+        return mu, log_var.clamp(-8, 8)
+
+    def step(self, h: PaperState, action: Tensor, z: Tensor) -> tuple[Prediction, PaperState]:
+        top = h.encoded + self.action_encoder(self.action_normaliser(action)).view(-1, *self._top)
+        if self.z_dim:
+            top = top + self.z_to_top(z).view(-1, *self._top)
+        waist = self.u_waist(self.u_down(top).flatten(1)).view(-1, *self._waist)
+        top = top + self.u_up(waist)
+        out = top
+        for i, deconv in enumerate(self.deconvs):
+            out = deconv(out if i == 0 else self.deconv_dropout(out), output_size=self._sizes[2 - i])
+        image = torch.sigmoid(out + h.context.images[:, -1])
+        u = self.vector_head(top.flatten(1)) + h.vectors[:, -1]
+        pose = self._pose(u, h.context.now())
+        context = h.context.push(image, pose)
+        return Prediction(image, pose), self._encode(context, torch.cat([h.vectors[:, 1:], u[:, None]], 1))
+
+    def _pose(self, u: Tensor, last: Tensor) -> Tensor:
+        x, y, vx, vy = self.vector_normaliser.inverse(u).unbind(-1)
+        speed = torch.sqrt(vx.square() + vy.square() + 1e-12)  # the root's gradient at standstill stays finite
+        heading = torch.where(speed > MIN_HEADING_SPEED, torch.atan2(vy, vx), last[:, 2])
+        return torch.stack([x, y, heading, speed], -1)
+
+    def context(self, h: PaperState) -> Context:
+        return h.context
+
+    def error(self, h: PaperState, image: Tensor, pose: Tensor) -> Tensor:
+        image_error = (h.context.images[:, -1] - image).square().mean((-3, -2, -1))
+        return image_error + (h.vectors[:, -1] - self._vectors(pose)).square().mean(-1)

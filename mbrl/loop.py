@@ -1,0 +1,83 @@
+"""The training loop that every trainer shares: resume, step, check, log, save."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mbrl.checkpoint import Part, load, restore_training_state, save, training_state
+from mbrl.progress import Progress
+from mbrl.tracking import Tracker
+
+TRAINING_FILE = "training.safetensors"  # in a run's folder: all it needs to go on
+SAVE_SECONDS = 20.0  # between two savings
+
+
+class NotFinite(RuntimeError):
+    """A term of a loss became NaN or infinite; names the term and the step."""
+
+
+def train(
+    update: Callable[[int], Mapping[str, float]],
+    *,
+    name: str,
+    what: str,
+    out: Path,
+    config: Mapping[str, Any],
+    num_updates: int,
+    parts: Mapping[str, Part],
+    begin: Callable[[int], None] = lambda step: None,
+    may_save: Callable[[int], bool] = lambda step: True,
+    fingerprint: str | None = None,
+    tracking_root: Path | None = None,
+    progress: Callable[..., Progress] = Progress,
+) -> None:
+    """Call update(0) ... update(num_updates - 1), going on where an earlier run of the same config stopped.
+
+    Args:
+        update: does one update and returns its numbers; each must be finite.
+        name: of the experiment in MLflow.
+        what: is being done, for the progress bar.
+        out: folder of the run; TRAINING_FILE in it is written every SAVE_SECONDS and at the end.
+        config: of the run; a training file of another one is refused.
+        parts: everything that decides the next update, see mbrl.checkpoint.training_state.
+        begin: called once with the first step, after the parts are restored.
+        may_save: whether the state before a step is all in `parts`.
+        tracking_root: folder of the local MLflow store; the run's own by default.
+    Raises:
+        NotFinite, InputError (see mbrl.checkpoint).
+    """
+    path = out / TRAINING_FILE
+    step, run_id = 0, None
+    if path.exists():
+        checkpoint = load(path, config=config)
+        step = int(restore_training_state(checkpoint.tensors, checkpoint.meta["training"], **parts)["step"])
+        run_id = checkpoint.meta.get("mlflow_run")
+    root = tracking_root or out
+    with (
+        Tracker(name, out.name, config, root, run_id=run_id, data_fingerprint=fingerprint) as tracker,
+        progress(what, num_updates, done=step, unit="updates") as bar,
+    ):
+
+        def keep(step: int) -> None:
+            tracker.flush()  # numbers before the state that follows them: a killed run then lacks none
+            tensors, state = training_state(counters={"step": step}, **parts)
+            save(path, tensors=tensors, config=config, meta={"training": state, "mlflow_run": tracker.run_id})
+
+        begin(step)
+        saved = time.monotonic()
+        for i in range(step, num_updates):
+            if i > step and time.monotonic() - saved > SAVE_SECONDS and may_save(i):
+                keep(i)
+                saved = time.monotonic()
+            metrics = update(i)
+            for term, value in metrics.items():
+                if not math.isfinite(value):
+                    raise NotFinite(f"{term} is {value} at update {i} of {what}; the last sound state is {path}")
+            tracker.log(metrics, i)
+            bar.advance(loss=metrics["loss"])
+        if step < num_updates:
+            keep(num_updates)

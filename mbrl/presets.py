@@ -1,0 +1,90 @@
+"""Sizes and budgets that fit a purpose: `quick` (two cores), `paper` (one GPU), `debug` (seconds, shows that it runs)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agents.policies import PolicyConfig
+from envs.units import View
+from mbrl.forward_models import PaperConfig, SeparatedConfig, Timing
+from mbrl.train_model import ModelTraining, Stage
+from mbrl.train_policy import Method, PolicyTraining
+
+Preset = Literal["quick", "paper", "debug"]
+SMALL = View(height=48, width=24)
+DEBUG_CHANNELS = (4, 8, 8)
+
+
+def model_training(preset: Preset, seed: int = 0) -> ModelTraining:
+    """How a forward model is trained under a preset."""
+    if preset == "quick":
+        return ModelTraining(
+            model=SeparatedConfig(),
+            stages=(
+                Stage(steps=4, updates=300, batch_size=32),
+                Stage(steps=8, updates=120, batch_size=32),
+                Stage(steps=15, updates=160, batch_size=16),
+            ),
+            perturbed=0.5,
+            seed=seed,
+        )
+    if preset == "paper":  # appendix of arXiv:1901.02705; the deterministic warm start is left out
+        return ModelTraining(
+            model=PaperConfig(),
+            stages=(Stage(steps=20, updates=200_000, batch_size=64),),
+            learning_rate=1e-4,
+            horizon=30,
+            masks=10,
+            seed=seed,
+        )
+    return ModelTraining(
+        model=SeparatedConfig(view=SMALL, channels=DEBUG_CHANNELS, z_dim=2, timing=Timing(frames=3, stride=2), back=(0, 1, 2)),
+        stages=(Stage(steps=2, updates=4, batch_size=4), Stage(steps=3, updates=2, batch_size=2)),
+        perturbed=0.5,
+        horizon=3,
+        masks=2,
+        uncertainty_batches=1,
+        seed=seed,
+    )  # fmt: skip
+
+
+def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> PolicyTraining:
+    """How a policy is trained under a preset; imitation has budgets of its own, since an update costs less."""
+    imitates = method == "imitation"
+    if preset == "quick":
+        if imitates:
+            return PolicyTraining(
+                method=method, updates=1000, batch_size=64, learning_rate=1e-3, cycles=1, validations=2, seed=seed
+            )
+        return PolicyTraining(method=method, seed=seed)
+    if preset == "paper":
+        return PolicyTraining(
+            method=method,
+            policy=PolicyConfig(frames=20, stride=1, back=tuple(range(20)), channels=(64, 128, 256), hidden=256),
+            updates=200_000 if imitates else 30_000,
+            batch_size=64 if imitates else 6,
+            learning_rate=1e-4,
+            cycles=1,
+            horizon=30,
+            gamma=0.99,
+            uncertainty_weight=0.5,
+            masks=10,
+            perturbed=0.0,
+            block=1,
+            epochs=1,
+            validations=10,
+            seed=seed,
+        )
+    return PolicyTraining(
+        method=method,
+        policy=PolicyConfig(view=SMALL, channels=DEBUG_CHANNELS, hidden=8, frames=3, stride=2, back=(0, 1, 2)),
+        updates=4,
+        batch_size=2,
+        horizon=3,
+        masks=2,
+        block=2,
+        epochs=1,
+        validations=1,
+        validation_cars=4,
+        seed=seed,
+    )

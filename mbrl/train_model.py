@@ -1,0 +1,280 @@
+"""Training a forward model on recorded windows.
+
+    loss = 1/T sum_t || s_t+1 - f(s_t, a_t, z_t) ||^2 + beta KL(q(z_t | s_t, s_t+1) || N(0, I))
+
+unrolled on its own predictions. With z-dropout a step's z comes from the prior instead of the posterior with some
+probability, so that the model also learns to make sense of z it was not told. Source: Henaff, Canziani, LeCun,
+arXiv:1901.02705, section 3.1. The unroll grows in stages (4, 8, 15 steps), and contexts are perturbed where the
+training observer allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from envs.context import Context, context_of_windows, poses_of, scaled
+from envs.errors import InputError
+from envs.recording import Recording, Split
+from envs.windows import WindowConfig, Windows, WindowSampler
+from mbrl.checkpoint import load, restore_training_state, save, training_state
+from mbrl.forward_models import ModelConfig, PaperModel, build, config_from_dict, config_to_dict
+from mbrl.forward_models.base import ForwardModel, kl_to_standard_normal, reparameterise
+from mbrl.imagination import costs_along, unroll
+from mbrl.loop import train
+from mbrl.progress import Progress
+from mbrl.schedule import cosine
+from mbrl.uncertainty import Terms, Trajectory, Uncertainty, disagreement, dropout_on
+
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Part of a training: `updates` updates of `batch_size` windows, unrolled over `steps` steps."""
+
+    steps: int
+    updates: int
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelTraining:
+    """How a forward model is trained."""
+
+    model: ModelConfig
+    stages: tuple[Stage, ...]
+    learning_rate: float = 1e-3  # Adam, falling to 0 along a cosine
+    clip: float = 5.0  # of the gradient's norm
+    beta: float = 1e-6  # weight of the KL
+    z_dropout: float = 0.5  # probability that a step's z comes from the prior
+    perturbed: float = 0.0  # share of perturbed contexts
+    horizon: int = 15  # steps for which the uncertainty is normalised
+    masks: int = 3  # K of the uncertainty
+    uncertainty_batches: int = 8  # of 32 windows, to normalise it
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.stages or not 0 <= self.z_dropout <= 1 or self.masks < 2:
+            raise ValueError("a training needs at least one stage, z_dropout within [0, 1] and two masks")
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A forward model and the scale of its disagreement with itself."""
+
+    model: ForwardModel[Any]
+    uncertainty: Uncertainty
+
+
+def train_model(
+    config: ModelTraining,
+    recordings: Sequence[Recording],
+    out: Path,
+    *,
+    device: str = "cpu",
+    tracking_root: Path | None = None,
+    progress: Any = Progress,
+) -> TrainedModel:
+    """Train (or go on training, or load what is finished) the model of a config in folder `out`."""
+    torch.manual_seed(config.seed)
+    model = build(config.model).to(device)
+    if isinstance(model, PaperModel):
+        _fit_normalisers(model, recordings, config.seed)
+    adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    noise = torch.Generator().manual_seed(config.seed)
+    num_updates = sum(stage.updates for stage in config.stages)
+    as_dict = training_to_dict(config)
+    batches: Iterator[tuple[Stage, Windows]] = iter(())
+
+    def begin(step: int) -> None:
+        nonlocal batches
+        batches = _batches(config, model, recordings, step)
+
+    def update(step: int) -> dict[str, float]:
+        stage, windows = next(batches)
+        for group in adam.param_groups:
+            group["lr"] = config.learning_rate * cosine(step / num_updates)
+        model.train()
+        error, kl = rollout_error(model, windows, stage.steps, device, noise, config.z_dropout)
+        loss = error.mean() + config.beta * kl
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        if torch.isfinite(norm):
+            adam.step()
+        return {"loss": float(loss.detach()), "error": float(error.detach().mean()), "kl": float(kl.detach()),
+                "gradient_norm": float(norm), "error_last_step": float(error.detach()[:, -1].mean())}  # fmt: skip
+
+    train(
+        update,
+        name="train-model",
+        what="training the forward model",
+        out=out,
+        config=as_dict,
+        num_updates=num_updates,
+        parts={"model": model, "adam": adam, "noise": noise, "dropout": torch.default_generator},
+        begin=begin,
+        tracking_root=tracking_root,
+        progress=progress,
+    )
+    if not (out / MODEL_FILE).exists():
+        uncertainty = fit_uncertainty(config, model, recordings, device)
+        tensors, state = training_state(model=model, uncertainty=uncertainty)
+        save(out / MODEL_FILE, tensors=tensors, config=as_dict, meta={"state": state})
+    return load_model(out, device=device)
+
+
+def rollout_error(
+    model: ForwardModel[Any],
+    windows: Windows,
+    steps: int,
+    device: str,
+    noise: torch.Generator | None,
+    z_dropout: float,
+) -> tuple[Tensor, Tensor]:
+    """Squared error (B, T) of an unroll on recorded actions, and the mean KL per step.
+
+    z is from the posterior, or from the prior with probability z_dropout, independently for each example and step.
+    """
+    context = context_of_windows(windows, device)
+    images = scaled(windows.target_images, device)
+    poses = poses_of(windows.target_vectors, windows.target_heading, device)
+    actions = torch.from_numpy(windows.actions).to(device)
+    divergences: list[Tensor] = []
+
+    def latent(t: int, h: Any) -> Tensor:
+        like = images[:, 0, 0, 0, :1]
+        prior = model.prior(len(images), 1, like=like, generator=noise)[:, 0]
+        if model.z_dim == 0 or z_dropout == 1:
+            return prior
+        mu, log_var = model.posterior(h, images[:, t], poses[:, t])
+        divergences.append(kl_to_standard_normal(mu, log_var).mean())
+        dropped = torch.rand(len(images), 1, generator=noise).to(device) < z_dropout
+        return torch.where(dropped, prior, reparameterise(mu, log_var, noise))
+
+    errors = [
+        model.error(h, images[:, t], poses[:, t])
+        for t, (_, _, h) in enumerate(
+            unroll(model, model.encode(context), lambda t, _: actions[:, t], latent, steps)
+        )
+    ]
+    kl = torch.stack(divergences).mean() if divergences else images.new_zeros(())
+    return torch.stack(errors, 1), kl
+
+
+@torch.no_grad()
+def fit_uncertainty(
+    config: ModelTraining, model: ForwardModel[Any], recordings: Sequence[Recording], device: str = "cpu"
+) -> Uncertainty:
+    """Normalise the disagreement of K masks along recorded actions of training windows."""
+    windows = WindowConfig(
+        context=model.timing.context, targets=model.timing.targets(config.horizon), observer=model.observer
+    )
+    sampler = WindowSampler(recordings, windows, batch_size=32, seed=config.seed + 1)
+    noise = torch.Generator().manual_seed(config.seed + 1)
+    samples: list[Terms] = []
+    with dropout_on(model):
+        for i in range(config.uncertainty_batches):
+            batch = sampler.batch(i)
+            context = context_of_windows(batch, device)
+            actions = torch.from_numpy(batch.actions).to(device)
+            z = model.prior(len(actions), config.horizon, like=actions, generator=noise)
+            samples.append(disagreement(along(model, context, actions, z, config.masks), config.masks))
+    uncertainty = Uncertainty(config.horizon).to(device)
+    uncertainty.fit(samples)
+    return uncertainty
+
+
+def along(model: ForwardModel[Any], context: Context, actions: Tensor, z: Tensor, num_masks: int) -> Trajectory:
+    """The trajectory of given actions (B, T, 2) under K masks (mask-major) and given z (B, T, z_dim)."""
+    many, many_actions, many_z = context.repeat(num_masks), actions.repeat(num_masks, 1, 1), z.repeat(num_masks, 1, 1)
+    predictions = [
+        prediction
+        for _, prediction, _ in unroll(
+            model, model.encode(many), lambda t, _: many_actions[:, t], lambda t, _: many_z[:, t], actions.shape[1]
+        )
+    ]
+    images = torch.stack([p.image for p in predictions], 1)
+    poses = torch.stack([p.pose for p in predictions], 1)
+    view = model.config.view
+    return Trajectory(
+        images, poses, many_actions, costs_along(images, poses, many.size, gradient=model.gradient, view=view)
+    )
+
+
+def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
+    """A finished model. Raises InputError if there is none, or if it is damaged or foreign."""
+    path = folder / MODEL_FILE
+    if not path.exists():
+        raise InputError("no trained model here; train one with `headway train-model --out` this folder", path=folder)
+    checkpoint = load(path)
+    try:
+        config = training_from_dict(checkpoint.config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not a forward model's checkpoint ({error})", path=path) from error
+    model, uncertainty = build(config.model), Uncertainty(config.horizon)
+    restore_training_state(checkpoint.tensors, checkpoint.meta["state"], model=model, uncertainty=uncertainty)
+    return TrainedModel(model.to(device).eval(), uncertainty.to(device))
+
+
+def training_to_dict(config: ModelTraining) -> dict[str, Any]:
+    """Plain values."""
+    return {**asdict(config), "model": config_to_dict(config.model)}
+
+
+def training_from_dict(data: dict[str, Any]) -> ModelTraining:
+    """The inverse of `training_to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
+    values = dict(data)
+    values["model"] = config_from_dict(values["model"])
+    values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
+    return ModelTraining(**values)
+
+
+def _batches(
+    config: ModelTraining, model: ForwardModel[Any], recordings: Sequence[Recording], step: int
+) -> Iterator[tuple[Stage, Windows]]:
+    """The windows of update `step` and all that follow."""
+    first = 0
+    for k, stage in enumerate(config.stages):
+        end = first + stage.updates
+        if step < end:
+            sampler = model_windows(config, model, recordings, stage.steps, stage.batch_size, seed=(config.seed, k))
+            for windows in sampler.stream(max(step - first, 0), stage.updates):
+                yield stage, windows
+        first = end
+
+
+def model_windows(
+    config: ModelTraining,
+    model: ForwardModel[Any],
+    recordings: Sequence[Recording],
+    steps: int,
+    batch_size: int,
+    seed: int | tuple[int, ...],
+    split: Split = "train",
+) -> WindowSampler:
+    """The windows a model learns from, or is validated on."""
+    windows = WindowConfig(
+        context=model.timing.context,
+        targets=model.timing.targets(steps),
+        observer=model.observer,
+        perturbed=config.perturbed if model.observer == "straight" else 0.0,
+        view=config.model.view,
+    )
+    return WindowSampler(recordings, windows, batch_size=batch_size, split=split, seed=seed)
+
+
+def _fit_normalisers(model: PaperModel, recordings: Sequence[Recording], seed: int) -> None:
+    """Mean and deviation of vectors and actions over training windows."""
+    windows = WindowConfig(context=(0,), targets=model.timing.targets(1))
+    with suppress(ValueError):
+        batch = WindowSampler(recordings, windows, batch_size=2048, seed=seed).batch(0)
+        model.vector_normaliser.fit(torch.from_numpy(batch.vectors))
+        model.action_normaliser.fit(torch.from_numpy(batch.actions))
