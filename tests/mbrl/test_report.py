@@ -1,0 +1,270 @@
+"""The report: one whole page that needs no other file, and whose pictures show what happened."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from agents import Human, NoAction
+from agents.evaluate import Evaluation, evaluate
+from agents.results import results
+from envs.errors import InputError
+from envs.replay import Replay
+from mbrl import page
+from mbrl.plots import ENDINGS, HEIGHT, TOP, Trace, line_chart, road_chart
+from mbrl.report import ExtraTable, Imagined, headline, write_report
+from mbrl.report_drives import _views
+from mbrl.strips import ASPHALT, EGO_COLOUR, strip, to_rgb
+from tests.agents import scenes
+
+VOID = {"meta", "br", "img"}
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+class Outline(HTMLParser):
+    """Checks that what is opened is closed, and collects attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.text: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [
+            value or "" for key, value in attrs if key in ("src", "href", "data", "poster", "srcset")
+        ]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    mpur, again = scenes.cautious(seed=0), scenes.cautious(seed=1, strength=9.0)
+    mpur.name = again.name = "mpur"
+    odd = scenes.constant(0.3, name="<i>odd & co</i>")
+    recordings = [scenes.clean_traffic(num_cars=40), scenes.parked_car_ahead()]
+    return evaluate(
+        [Human(), NoAction(), mpur, odd, again], recordings, names=["clean", "parked"], split="all", threads=1
+    )
+
+
+def future(num: int = 20) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (num, 3, 117, 24), np.uint8)
+
+
+def written(tmp_path: Path, evaluation: Evaluation, **kwargs: object) -> str:
+    write_report(tmp_path / "report.html", evaluation, **kwargs)  # type: ignore[arg-type]
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".mp4"] == ["report.html"]
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_whole_page(evaluation, tmp_path):
+    (tmp_path / "drive.mp4").write_bytes(b"not really a video")
+    text = written(
+        tmp_path,
+        evaluation,
+        curves={
+            "model": {"image loss": [(s, 3.0 / (s + 1)) for s in range(1000)]},
+            "policy": {"cost": [(0, float("nan"))]},
+        },
+        imagined=[Imagined("car 1 < 2", future(), future())],
+        tables=[
+            ExtraTable(
+                "With & without", ["agent", "U"], [["mpur", 0.4], ["mpur-no-uncertainty", 1081]], note="So."
+            )
+        ],
+        facts={
+            "command": "headway demo",
+            "config": {"seed": 3, "model": {"width": 64}},
+            "seconds": {"model": 12.5},
+        },
+        video_path=tmp_path / "drive.mp4",
+    )
+    outline = Outline(text)
+    said = " ".join(outline.text)
+    for label in (
+        "human",
+        "no-action",
+        "mpur (seed 0)",
+        "mpur (seed 1)",
+        "mpur (2 seeds)",
+        "<i>odd & co</i>",
+    ):
+        assert label in said
+    for words in (
+        "image loss",
+        "no finite value",
+        "car 1 < 2",
+        "With & without",
+        "1081",
+        "config.model.width",
+        "12.5",
+    ):
+        assert words in said
+    assert headline(results(evaluation), results(evaluation)["pooled"][0], True) in said
+    assert outline.tags.count("video") == 1
+
+
+def test_nothing_is_loaded_from_elsewhere(evaluation, tmp_path):
+    text = written(tmp_path, evaluation, imagined=[Imagined("a", future(), future())])
+    links = Outline(text).links
+    assert len(links) > 3
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    for fetches in ("http:", "https:", "//www", "@import", "url(", "<script", "<link"):
+        assert fetches not in text
+
+
+def test_the_headline_says_the_numbers(evaluation):
+    row = {"name": "mpur", "success": 0.871, "success_ci": [0.834, 0.904], "speed_vs_human": 1.042}
+    data = {"split": "test", "cars": 212, "agents": [{"name": "no-action", "success": 0.064}]}
+    assert headline(data, row, True) == (
+        "mpur drives 87 % of 212 unseen cars to the end of the road without a collision (95 % interval 83 to 90 %),"
+        " at 1.04 times the speed of their human drivers; doing nothing gets 6 % there."
+    )
+    assert "to the end of their recording" in headline(data | {"split": "all"}, row, False)
+
+
+def test_a_failures_pictures_show_what_the_agent_saw(evaluation):
+    """The views drawn afterwards from the log are those of a fresh replay of the same drive."""
+    run = evaluation.runs[1]
+    car = int(np.flatnonzero(run.outcomes.ending() == "collision")[0])
+    ended = int(run.outcomes.ended()[car])
+    replay = Replay(evaluation.recordings, 1, history=4, threads=1)
+    observation = replay.reset(evaluation.drives.take(np.array([car])))
+    for _ in range(ended):
+        observation, step = replay.step(np.zeros((1, 2)))
+    assert step.collided[0]
+    steps = np.arange(ended - 3, ended + 1)
+    views = _views(evaluation, car, run.outcomes.states[car, steps, :3], steps)
+    different = (
+        np.abs(views.astype(int) - observation.images[0]) > 2
+    )  # the log is float32: a pixel may fall elsewhere
+    assert different.mean() < 2e-3
+
+
+def test_agents_without_failures_and_scenes_without_goal(tmp_path):
+    scene = scenes.without_goal(scenes.clean_traffic(num_cars=8))
+    text = written(tmp_path, evaluate([Human()], [scene], split="all", threads=1))
+    said = " ".join(Outline(text).text)
+    assert "human has none." in said
+    assert "100 % of 8 cars to the end of their recording" in said
+
+
+def test_reactive_traffic_shows_no_pictures_it_could_not_draw(evaluation, tmp_path):
+    text = written(tmp_path, replace(evaluation, traffic="reactive"))
+    assert "data:image/png" not in text
+    assert "All " in text
+
+
+def test_dropped_cars_are_listed(tmp_path):
+    lane = np.array(scenes.lane_centre(2))
+    recording = scenes.recording_of(
+        scenes.Track(11, scenes.along(5.0), np.array(scenes.lane_centre(0))),
+        scenes.Track(12, 160 + scenes.still(), lane),
+        scenes.Track(4321, scenes.along(5.0), lane, first=7),
+    )
+    said = Outline(written(tmp_path, evaluate([NoAction()], [recording], split="all", threads=1))).text
+    assert any("1 car dropped" in words for words in said)
+    assert "4321" in said
+
+
+def test_an_agent_that_does_not_exist_leaves_the_old_report(evaluation, tmp_path):
+    before = written(tmp_path, evaluation)
+    with pytest.raises(ValueError, match="must be one of"):
+        write_report(tmp_path / "report.html", evaluation, chosen="nobody")
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+
+
+def test_a_missing_folder_is_refused(evaluation, tmp_path):
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(tmp_path / "none" / "report.html", evaluation)
+
+
+def test_a_large_video_stays_outside(tmp_path, monkeypatch):
+    (tmp_path / "drive.mp4").write_bytes(bytes(100))
+    assert "data:video/mp4;base64,AAAA" in page.video(tmp_path / "drive.mp4")
+    monkeypatch.setattr(page, "MAX_EMBEDDED", 99)
+    assert "data:" not in page.video(tmp_path / "drive.mp4")
+    assert "drive.mp4" in page.video(tmp_path / "drive.mp4")
+
+
+def ends_of(path: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """First and last point of a path M x y l dx dy ..."""
+    numbers = np.array([float(n) for n in NUMBER.findall(path)]).reshape(-1, 2)
+    return tuple(numbers[0]), tuple(numbers.sum(0))
+
+
+def test_a_lines_height_is_its_value():
+    colours = {"a": "red", "b": "blue"}
+    chart = line_chart({"a": [(0, 0.0), (5, float("nan")), (10, 8.0)], "b": [(0, 4.0), (10, 4.0)]}, colours)
+    a, b = (ends_of(d) for d in re.findall(r'<path d="(M[^"]*l[^"]*)"', chart))
+    bottom, top = a[0][1], a[1][1]
+    assert top == pytest.approx(TOP, abs=0.2)
+    assert bottom > HEIGHT * 0.8
+    assert b[0][1] == b[1][1] == pytest.approx((top + bottom) / 2, abs=0.2)
+    assert a[0][0] < a[1][0]
+
+
+def test_a_wide_range_is_logarithmic():
+    chart = line_chart({"a": [(0, 1000.0), (1, 31.623), (2, 1.0)]}, {"a": "red"})
+    (d,) = re.findall(r'<path d="(M[^"]*l[^"]*)"', chart)
+    numbers = [float(n) for n in NUMBER.findall(d)]
+    assert numbers[3] == pytest.approx(numbers[5], abs=0.2), "half the decades, half the height"
+
+
+@pytest.mark.parametrize(
+    "points", [[(3, 2.0)], [(0, 1.0), (5, 1.0)], [(0, -1e9), (1, 1e9)], [(i, 1.0) for i in range(5000)]]
+)
+def test_curves_of_any_shape_are_drawn(points):
+    chart = line_chart({"a": points}, {"a": "red"})
+    assert "nan" not in chart
+    assert chart.count("<path") >= 2
+    assert len(chart) < 10_000
+
+
+def test_the_road_shows_every_ending(evaluation):
+    x = np.linspace(60, 100, 30)
+    traces = [Trace(x, np.full(30, -3.0 * k - 1), ending) for k, ending in enumerate(ENDINGS)]
+    chart = road_chart(evaluation.recordings[0].site, traces, x_range=(50, 270))
+    Outline(chart)
+    for ending, colour in ENDINGS.items():
+        assert chart.count(f'stroke="{colour}"') == 1
+        assert chart.count(f'fill="{colour}"') == (ending != "arrived"), "a dot where a drive failed"
+
+
+def test_a_strip_is_the_frames_side_by_side():
+    images = np.zeros((3, 3, 117, 24), np.uint8)
+    images[1, 1, :10] = 255
+    address = strip(images)
+    picture = imread(io.BytesIO(base64.b64decode(address.split(",")[1])), format="png")
+    assert picture.shape == (117, 3 * 24 + 2 * 2, 4)
+    assert (picture[:, 24:26, 3] == 0).all()
+    np.testing.assert_array_equal(np.round(picture[:, 26:50, :3] * 255), to_rgb(images)[1])
+    rgb = to_rgb(images)
+    assert rgb[0, 58, 12].tolist() == list(EGO_COLOUR)
+    assert rgb[0, 0, 0].tolist() == list(ASPHALT)
+    assert rgb[1, 0, 0].tolist() != list(ASPHALT)
