@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def detect(path: str | Path) -> Layout:
     try:
         lines = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # else a character cut by the end of the head
+        if len(head) < HEAD_BYTES or error.start < len(head) - 4:  # else a character cut by the head's end
             raise InputError(f"no UTF-8 text (byte {error.start}), NGSIM text expected", path=path) from error
         lines = head.decode("utf-8", "ignore").splitlines()
     if b"\0" in head:
@@ -103,9 +104,11 @@ def detect(path: str | Path) -> Layout:
     number, first = next((i, line) for i, line in enumerate(lines, 1) if line.strip())
     separator = "," if "," in first else None
     cells = [cell.strip().strip('"') for cell in (first.split(",") if separator else first.split())]
-    if NUMBER.fullmatch(cells[0]) or not any(cell.lower() == "vehicle_id" for cell in cells):
+    names = {cell.lower() for cell in cells}
+    if names.isdisjoint(name.lower() for name in PORTAL_COLUMNS):
         return Layout(path, TEXT_COLUMNS, separator, 0)
-    want = PORTAL_COLUMNS if any(cell.lower() == "location" for cell in cells) else TEXT_COLUMNS
+    portal = not names.isdisjoint(name.lower() for name in (*STREET_COLUMNS, "Location"))
+    want = PORTAL_COLUMNS if portal else TEXT_COLUMNS
     return Layout(path, _spell(cells, want, path, number), separator, number)
 
 
@@ -143,8 +146,10 @@ def read_columns(
     seen: set[str] = set()
     begin = 0
     for chunk in _chunks(layout):
+        if chunk.empty:
+            continue
         if not _is_valid(chunk, layout, rules):
-            explain(layout, rules)
+            explain(layout, rules, begin)
         place = np.arange(begin, begin + len(chunk))
         begin += len(chunk)
         if layout.portal:
@@ -181,17 +186,20 @@ def _chunks(layout: Layout) -> Iterator[pd.DataFrame]:
         "compression": None,
         "chunksize": CHUNK_ROWS,
     }
+    rows = 0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             with pd.read_csv(layout.path, **options) as reader:
-                yield from reader
+                for chunk in reader:
+                    yield chunk
+                    rows += len(chunk)
     except pd.errors.EmptyDataError:
         return
     except (ValueError, OverflowError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         if isinstance(error, InputError):
             raise
-        explain(layout, {}, str(error))
+        explain(layout, {}, rows, str(error))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", path=layout.path) from error
 
@@ -217,12 +225,19 @@ def _lines(layout: Layout) -> Iterator[tuple[int, str]]:
 
 def line_of(layout: Layout, place: int) -> int:
     """The 1-based line in the file of its row of data number `place`, counted from 0."""
-    return next(number for i, (number, _) in enumerate(_lines(layout)) if i == place)
+    return next(islice(_lines(layout), place, None))[0]
 
 
-def explain(layout: Layout, rules: dict[str, Rule], otherwise: str = "the rows cannot be told apart") -> None:
-    """Raise the InputError of the first cell that breaks the layout or a rule; a slow reading, line by line."""
-    for row, line in _lines(layout):
+def explain(
+    layout: Layout, rules: dict[str, Rule], begin: int, otherwise: str = "the rows cannot be told apart"
+) -> None:
+    """Raise the InputError of the first cell that breaks the layout or a rule; a slow reading, line by line.
+
+    Args:
+        begin: rows of data that are known to be fine.
+        otherwise: what to say if no such cell is found.
+    """
+    for row, line in islice(_lines(layout), begin, None):
         cells = layout.split(line)
         if len(cells) != len(layout.columns):
             what = f"{len(cells)} columns, {len(layout.columns)} expected"

@@ -86,7 +86,13 @@ def read_parquet(path: str | Path) -> Recording:
             table = file.read(SCHEMA.names)
     except InputError:
         raise
-    except (OSError, pa.ArrowException, ValueError, LookupError, TypeError) as error:  # all mean damage to Arrow
+    except (
+        OSError,
+        pa.ArrowException,
+        ValueError,
+        LookupError,
+        TypeError,
+    ) as error:  # all mean damage to Arrow
         reason = error.strerror if isinstance(error, OSError) else None
         raise InputError(f"no readable headway Parquet file: {reason or error}", path=path) from error
     for want in SCHEMA:
