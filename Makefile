@@ -28,6 +28,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		|| { echo "headway needs Python's venv module (Debian: apt install python3-venv)" >&2; exit 1; }
 	@command -v cc >/dev/null \
 		|| { echo "headway needs a C compiler named cc (Debian: apt install build-essential)" >&2; exit 1; }
+	@echo "Installing headway into $(VENV); the first time this takes some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
@@ -43,7 +44,7 @@ demo: install
 	$(BIN)/headway demo
 
 test: dev
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow --durations=10
