@@ -32,6 +32,7 @@ class Reward:
         self, advance: NDArray[np.floating], step: Step, failed: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
         """r (B,) of a step that led `advance` (B,) metres along the road."""
-        costs = step.costs.astype(np.float64) @ (self.proximity, self.lane, self.off_road)
+        proximity, lane, off_road = step.costs.astype(np.float64).T
+        costs = self.proximity * proximity + self.lane * lane + self.off_road * off_road
         ending = np.where(failed, -self.collision, self.arrival * step.arrived)
         return self.progress * advance - costs + ending
