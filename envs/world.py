@@ -14,6 +14,8 @@ from envs.compiled import compiled
 from envs.recording import Recording
 from envs.site import Site
 
+MAX_COORDINATE = 2.0**14  # m; up to here positions in single precision are true to a millimetre
+
 
 class World(NamedTuple):
     """R recordings on S sites, with F frames, N rows and V vehicles in all; frames and vehicles are numbered through.
@@ -49,12 +51,23 @@ class World(NamedTuple):
 
 
 def build_world(recordings: Sequence[Recording]) -> World:
-    """Lay recordings end to end. Raises ValueError if there are none or their dt differ."""
+    """Lay recordings end to end.
+
+    Raises:
+        ValueError: there are none, their dt differ, or one has positions further from its origin than MAX_COORDINATE.
+    """
     if not recordings:
         raise ValueError("at least one recording is needed")
     dt = recordings[0].dt
     if any(r.dt != dt for r in recordings):
         raise ValueError(f"recordings must share one dt, not {sorted({r.dt for r in recordings})}")
+    for i, r in enumerate(recordings):
+        farthest = max(np.abs(r.x).max(), np.abs(r.y).max())
+        if farthest > MAX_COORDINATE:
+            raise ValueError(
+                f"recording {i} on site {r.site.name} lies {farthest:.0f} m from its origin; single precision needs "
+                f"it within {MAX_COORDINATE:.0f} m: shift the site and the positions"
+            )
     sites: dict[str, tuple[int, Site]] = {}
     site_of = []
     for r in recordings:
