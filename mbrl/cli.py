@@ -68,17 +68,16 @@ def generate(
     """
     _require_file(out, ngsim)
     from envs.formats import write_parquet
-    from envs.traffic.config import TrafficConfig
+    from envs.formats.ngsim_export import write_ngsim
+    from envs.traffic import TrafficConfig, generate
+    from mbrl.progress import Progress
 
     with _naming_bad_arguments():
         config = TrafficConfig(site=site, seed=seed, minutes=minutes, congestion=congestion)
-    from envs.traffic import generate  # type: ignore[attr-defined]
-
-    recording = generate(config)
+    with Progress("simulating traffic", 100, unit="percent") as progress:
+        recording = generate(config, lambda share: progress.reach(round(100 * share)))
     write_parquet(recording, out)
     if ngsim is not None:
-        from envs.formats.ngsim import write_ngsim  # type: ignore[attr-defined]
-
         write_ngsim(recording, ngsim)
 
 
@@ -163,9 +162,12 @@ def train_model(
     files = _all_files(recording)
     _require_folder(out)
     _require_device(device)
-    from mbrl.train_model import train_model  # type: ignore[import-untyped]
+    from envs.formats import read_parquet
+    from mbrl.presets import model_training
+    from mbrl.train_model import train_model
 
-    train_model(files, out, preset=preset, seed=seed, device=device)
+    recordings = [read_parquet(path) for path in files]
+    train_model(model_training(preset, seed), recordings, out, device=device)
 
 
 def train_policy(
@@ -176,7 +178,7 @@ def train_policy(
     seed: int = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train a policy in the futures that a forward model imagines.
+    """Train a policy in the futures that a forward model imagines, starting from an imitation of the humans.
 
     Args:
         model: folder of a trained forward model (from `headway train-model`).
@@ -190,9 +192,17 @@ def train_policy(
     files = _all_files(recording)
     _require_folder(out)
     _require_device(device)
-    from mbrl.train_policy import train_policy  # type: ignore[import-untyped]
+    from envs.formats import read_parquet
+    from mbrl.presets import policy_training
+    from mbrl.train_model import load_model
+    from mbrl.train_policy import train_policy
 
-    train_policy(model, files, out, preset=preset, seed=seed, device=device)
+    trained = load_model(model, device)
+    recordings = [read_parquet(path) for path in files]
+    imitation = policy_training(preset, "imitation", seed)
+    start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=device)
+    config = policy_training(preset, seed=seed)
+    train_policy(config, recordings, out, trained=trained, start_from=start, device=device)
 
 
 def evaluate(

@@ -59,6 +59,10 @@ class Progress:
                 f"{self.what}: {self.done} of {self.total} {self.unit} ({percent:.0f} %), {self._text()}"
             )
 
+    def reach(self, done: int, **numbers: float) -> None:
+        """Say how many units are done in all."""
+        self.advance(done - self.done, **numbers)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -85,6 +89,30 @@ class Progress:
     def _print(self, line: str) -> None:
         self._last_line = time.monotonic()
         print(line, file=sys.stderr, flush=True)
+
+
+class Stages:
+    """A callback report(what, done, total) for work in stages: each `what` gets a progress of its own."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self._stage: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._stage is None or self._stage.what != what:
+            self.__exit__(None, None, None)
+            self._stage = Progress(what, total, unit=self.unit).__enter__()
+        self._stage.reach(done)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stage is not None:
+            self._stage.__exit__(kind, error, trace)
+        self._stage = None
 
 
 def duration(seconds: float) -> str:

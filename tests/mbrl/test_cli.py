@@ -17,6 +17,7 @@ import pytest
 from envs.errors import InputError
 from envs.formats import read_parquet, write_parquet
 from envs.formats.fingerprint import fingerprint
+from envs.recording import Recording
 from mbrl.cli import COMMANDS, main
 from tests.toys import random_traffic
 
@@ -137,12 +138,17 @@ def stub(monkeypatch: pytest.MonkeyPatch, module: str, function: str) -> list[tu
 def test_recordings_are_handed_on_as_one_list(
     monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path
 ) -> None:
-    calls = stub(monkeypatch, "mbrl.train_model", "train_model")
-    again = tmp_path / "again.parquet"
-    again.write_bytes(file.read_bytes())
-    arguments = ["--recording", str(file), str(again), "--recording", str(file), "--out", str(tmp_path / "o")]
+    calls: list[list[float]] = []
+
+    def note(config: Any, recordings: list[Recording], out: Path, **options: Any) -> None:
+        calls.append([recording.site.length for recording in recordings])
+
+    monkeypatch.setattr("mbrl.train_model.train_model", note)
+    other = tmp_path / "other.parquet"
+    write_parquet(random_traffic(num_vehicles=5, num_frames=100, length=300.0), other)
+    arguments = ["--recording", str(file), str(other), "--recording", str(file), "--out", str(tmp_path / "o")]
     assert main(["train-model", *arguments]) == 0
-    assert calls[0][0] == [file, again, file]
+    assert calls == [[500.0, 300.0, 500.0]]
 
 
 # ---- help ----

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from mbrl import progress
-from mbrl.progress import Progress
+from mbrl.progress import Progress, Stages
 
 
 @pytest.fixture
@@ -65,3 +65,19 @@ def test_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
             bar.advance(loss=0.25)
     assert "100%" in terminal.getvalue()
     assert "loss 0.25" in terminal.getvalue()
+
+
+def test_each_stage_has_its_own_lines(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    with Stages("cars") as report:
+        for what in ("human", "policy"):
+            for done in (0, 30, 60):
+                report(what, done, 60)
+                clock.now += 6
+    assert capsys.readouterr().err.splitlines() == [
+        "human: 60 cars",
+        "human: 60 of 60 cars (100 %), 5 cars/s, 0 s left",
+        "human: done after 18 s",
+        "policy: 60 cars",
+        "policy: 60 of 60 cars (100 %), 5 cars/s, 0 s left",
+        "policy: done after 18 s",
+    ]
