@@ -124,7 +124,14 @@ def evaluate(
     batch = math.ceil(len(drives) / math.ceil(len(drives) / num_egos))  # batches of one size waste no rows
     longest = max(agent.history for agent in agents)
     replay = Replay(recordings, batch, history=longest, view=view, traffic=traffic, threads=threads)
-    human = drive(Human(), replay, drives, label="human, to see which cars can be driven", progress=progress, stop_at_failure=stop_at_failure)
+    human = drive(
+        Human(),
+        replay,
+        drives,
+        label="human, to see which cars can be driven",
+        progress=progress,
+        stop_at_failure=stop_at_failure,
+    )
     ok = human.succeeded()
     dropped = _dropped(human, drives, replay.world, recordings, labels)
     if not ok.any():
@@ -132,7 +139,14 @@ def evaluate(
             f"none of the {len(drives)} cars can be scored: their own recorded actions fail on all of them"
         )
     drives = drives.take(np.flatnonzero(ok))
-    runs = [Run(agent.name, agent.seed, drive(agent, replay, drives, progress=progress, stop_at_failure=stop_at_failure)) for agent in agents]
+    runs = [
+        Run(
+            agent.name,
+            agent.seed,
+            drive(agent, replay, drives, progress=progress, stop_at_failure=stop_at_failure),
+        )
+        for agent in agents
+    ]
     return Evaluation(list(recordings), labels, split, traffic, seed, replay.world, drives, dropped, runs)
 
 

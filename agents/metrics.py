@@ -18,6 +18,7 @@ RULES: tuple[Rule, ...] = ("paper", "box", "box_less_1m")
 SUFFIX: dict[Rule, str] = {"paper": "", "box": "_box", "box_less_1m": "_box_less_1m"}
 NEVER = 2**31 - 1
 TTC_CAP = 10.0  # s; more is as good as never, and a mean over cars stays finite
+SAME_PLACE = 0.1  # m; where a human stands it is known no better
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
 CHUNK = 2**21  # resampled numbers held at once
@@ -91,15 +92,18 @@ class Outcomes:
     def times_over_same_stretch(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(D,) seconds the ego took from the start to its end by the paper's rule, and its human for the same metres.
 
+        A human that stood there was at that place for a while: of that while, the moment nearest to the ego's counts.
         An ego that got further than its human was recorded (where there is no goal) is timed up to there.
         """
         cars = np.arange(len(self))
         x, human_x = self.states[..., 0].astype(np.float64), self.human_states[..., 0].astype(np.float64)
         end = self.ended()
         ego_end, human_end = x[cars, end], np.nanmax(human_x, axis=1)
+        place = np.minimum(ego_end, human_end)
         ego = np.where(ego_end <= human_end, end, first_passage(x, human_end))
-        human = first_passage(human_x, np.minimum(ego_end, human_end))
-        return ego * self.dt, human * self.dt
+        came = first_passage(human_x, place - SAME_PLACE)
+        left = first_passage(human_x, place + SAME_PLACE)
+        return ego * self.dt, np.clip(ego, came, left) * self.dt
 
     def progress_vs_human(self) -> NDArray[np.float64]:
         """(D,) distance by the paper's rule over the distance its human drove in all; NaN if that is under a metre."""
@@ -109,20 +113,23 @@ class Outcomes:
 
 
 def first_passage(x: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The (fractional) step at which each row of x first reaches its target, linear in between.
+    """The (fractional) step at which each row of x first reaches its target, linear in between; else its last.
 
     Args:
         x: (D, T), NaN after a row's end.
-        target: (D,), at most each row's largest x.
+        target: (D,).
 
-    >>> first_passage(np.array([[0.0, 2.0, 6.0, np.nan]]), np.array([3.0]))
-    array([1.25])
+    >>> x = np.array([[0.0, 2.0, 6.0, np.nan]])
+    >>> first_passage(x, np.array([3.0])), first_passage(x, np.array([7.0]))
+    (array([1.25]), array([2.]))
     """
     rows = np.arange(len(x))
-    after = np.argmax(x >= target[:, None], axis=1)
+    reached = x >= target[:, None]
+    after = np.argmax(reached, axis=1)
     before = np.maximum(after - 1, 0)
     step = x[rows, after] - x[rows, before]
-    return np.where(after > 0, before + (target - x[rows, before]) / np.where(step > 0, step, 1), 0.0)
+    passage = np.where(after > 0, before + (target - x[rows, before]) / np.where(step > 0, step, 1), 0.0)
+    return np.where(reached.any(1), passage, np.isfinite(x).sum(1) - 1.0)
 
 
 def bootstrap_interval(values: ArrayLike, *, seed: int = 0) -> tuple[float, float]:

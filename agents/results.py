@@ -18,6 +18,8 @@ from agents.metrics import NEVER, RULES, SUFFIX, summarise
 from envs.errors import InputError
 from envs.formats.atomic import atomic_path
 
+MAX_NAMED = 3  # a table's title names no more recordings
+
 
 def results(evaluation: Evaluation) -> dict[str, Any]:
     """Everything `results.json` holds; plain values, None where a number does not exist.
@@ -129,7 +131,10 @@ def car_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
 def table(data: Mapping[str, Any]) -> Table:
     """The agents of a `results` dictionary for the terminal; success and distance with their 95 % intervals."""
     dropped = f", {len(data['dropped'])} dropped (their human fails)" if data["dropped"] else ""
-    title = f"{data['recording']}: {data['cars']} cars of split {data['split']}{dropped}"
+    where = (
+        data["recording"] if len(data["recordings"]) <= MAX_NAMED else f"{len(data['recordings'])} recordings"
+    )
+    title = f"{where}: {data['cars']} cars of split {data['split']}{dropped}"
     out = Table(title=title, title_justify="left")
     out.add_column("agent")
     for heading in (
