@@ -107,7 +107,8 @@ def headline(data: Mapping[str, Any], row: Mapping[str, Any], has_goal: bool) ->
     if row["speed_vs_human"] is not None:
         sentence += f", at {row['speed_vs_human']:.2f} times the speed of their human drivers"
     nothing = next((r for r in data["agents"] if r["name"] == "no-action" and r["name"] != row["name"]), None)
-    return sentence + (f"; doing nothing gets {100 * nothing['success']:.0f} % there." if nothing else ".")
+    sentence += f"; doing nothing gets {100 * nothing['success']:.0f} % there." if nothing else "."
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _chosen(runs: Sequence[Run], name: str | None) -> int:
