@@ -28,4 +28,4 @@ class LearnedAgent:
     def act(self, observation: Observation) -> NDArray[np.floating[Any]]:
         config = self.policy.config
         seen = context_of_observation(observation, config.frames, config.stride, self.device)
-        return self.policy(seen.images, seen.poses, seen.size).cpu().numpy()
+        return self.policy.drive(seen).cpu().numpy()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from envs.context import Context
 from envs.units import View
 
 SPEED_SCALE = 10.0  # m/s
@@ -74,6 +75,10 @@ class Policy(nn.Module):
             size: (B, 2): length, width, m.
         """
         return self.units(images, poses, size) * self.scale(images)
+
+    def drive(self, context: Context) -> Tensor:
+        """The same for a context."""
+        return self(context.images, context.poses, context.size)
 
     def units(self, images: Tensor, poses: Tensor, size: Tensor) -> Tensor:
         """The same (B, 2) in units of the config's acceleration and curvature."""

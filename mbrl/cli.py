@@ -16,10 +16,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
+
+if TYPE_CHECKING:
+    from envs.recording import Recording
 
 # The parser would accept none of these; the commands do not, which the hint says in its place.
 Files = Annotated[tuple[Path, ...], arg(metavar="FILE...", help_behavior_hint="(required)")]
@@ -34,18 +37,25 @@ Device = Annotated[str, arg(metavar="cpu|cuda")]
 RESUMABLE = ("demo", "train-model", "train-policy")
 
 
-def demo(out: Path = Path("runs/demo"), device: Device = "cpu") -> None:
+def demo(
+    out: Path = Path("runs/demo"),
+    seed: int = 0,
+    preset: Literal["quick", "debug"] = "quick",
+    device: Device = "cpu",
+) -> None:
     """See the whole of headway on the recording that ships with it, in about 15 minutes on two cores.
 
     Args:
         out: folder for results.json, report.html, the video, the trained model and policy.
+        seed: of everything random.
+        preset: quick, or debug (seconds of training, to see that everything runs).
         device: where networks are trained.
     """
     _require_folder(out)
     _require_device(device)
-    from mbrl.demo import run_demo  # type: ignore[import-untyped]
+    from mbrl.demo import run_demo
 
-    run_demo(out, device=device)
+    run_demo(out, device=device, preset=preset, seed=seed)
 
 
 def generate(
@@ -138,9 +148,16 @@ def view(
     """
     _require_readable(file)
     _require_file(mp4)
-    from mbrl.watch import watch  # type: ignore[import-untyped]
+    from envs.formats import read_parquet
+    from envs.viewer import view as show
 
-    watch(file, agent=agent, mp4=mp4)
+    recording = read_parquet(file)
+    if agent is None:
+        show(recording, mp4=mp4)
+        return
+    from mbrl.agents_by_name import agent_by_name
+
+    show(recording, agent_by_name(agent), mp4=mp4)
 
 
 def train_model(
@@ -228,9 +245,16 @@ def evaluate(
     files = _all_files(recording)
     _require_folder(out)
     _require_device(device)
-    from mbrl.evaluation import evaluate_agents  # type: ignore[import-untyped]
+    from rich.console import Console
 
-    evaluate_agents(files, agent, out, split=split, seed=seed, device=device)
+    from agents.results import table, write_results
+    from mbrl.agents_by_name import agent_by_name
+    from mbrl.demo import evaluate_with_bars
+
+    drivers = [agent_by_name(name, device) for name in agent]
+    names = [path.name for path in files]
+    evaluation = evaluate_with_bars(drivers, _read_all(files), names=names, split=split, seed=seed)
+    Console().print(table(write_results(evaluation, out)))
 
 
 def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = False) -> None:
@@ -240,7 +264,7 @@ def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = Fa
         name: what to measure: replay.
         json: print one JSON object and nothing else on standard output.
     """
-    from mbrl.bench import run_bench  # type: ignore[import-untyped]
+    from mbrl.bench import run_bench
 
     results = run_bench(name)
     print(
@@ -376,6 +400,12 @@ def _all_files(recording: tuple[tuple[Path, ...], ...]) -> list[Path]:
     _require_some(files, "--recording")
     _require_readable(*files)
     return files
+
+
+def _read_all(files: Sequence[Path]) -> list[Recording]:
+    from envs.formats import read
+
+    return [read([path]) for path in files]
 
 
 def _require_readable(*paths: Path) -> None:

@@ -42,7 +42,11 @@ class Futures:
         pose = self.model.drive(h.ego.now(), action)
         t = h.time
         image = self.model.look(
-            self.vehicles[:, t, None], self.observer[:, t], self.start.images[:, -1, ::2], self.start.now(), pose
+            self.vehicles[:, t, None],
+            self.observer[:, t],
+            self.start.images[:, -1, ::2],
+            self.start.now(),
+            pose,
         )
         return Prediction(image, pose), FuturesState(t + 1, h.ego.push(image, pose))
 

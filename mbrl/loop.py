@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mbrl.checkpoint import Part, load, restore_training_state, save, training_state
+from mbrl.checkpoint import Part, load, read_header, restore_training_state, save, training_state
 from mbrl.progress import Progress
 from mbrl.tracking import Tracker
 
 TRAINING_FILE = "training.safetensors"  # in a run's folder: all it needs to go on
 SAVE_SECONDS = 20.0  # between two savings
+CURVE_POINTS = 200  # of each number that are kept with the training state, for reports
 
 
 class NotFinite(RuntimeError):
@@ -52,10 +53,12 @@ def train(
     """
     path = out / TRAINING_FILE
     step, run_id = 0, None
+    curves: dict[str, list[tuple[int, float]]] = {}
     if path.exists():
         checkpoint = load(path, config=config)
         step = int(restore_training_state(checkpoint.tensors, checkpoint.meta["training"], **parts)["step"])
         run_id = checkpoint.meta.get("mlflow_run")
+        curves = checkpoint.meta["curves"]
     root = tracking_root or out
     with (
         Tracker(name, out.name, config, root, run_id=run_id, data_fingerprint=fingerprint) as tracker,
@@ -65,7 +68,8 @@ def train(
         def keep(step: int) -> None:
             tracker.flush()  # numbers before the state that follows them: a killed run then lacks none
             tensors, state = training_state(counters={"step": step}, **parts)
-            save(path, tensors=tensors, config=config, meta={"training": state, "mlflow_run": tracker.run_id})
+            meta = {"training": state, "mlflow_run": tracker.run_id, "curves": curves}
+            save(path, tensors=tensors, config=config, meta=meta)
 
         begin(step)
         saved = time.monotonic()
@@ -76,8 +80,22 @@ def train(
             metrics = update(i)
             for term, value in metrics.items():
                 if not math.isfinite(value):
-                    raise NotFinite(f"{term} is {value} at update {i} of {what}; the last sound state is {path}")
+                    raise NotFinite(
+                        f"{term} is {value} at update {i} of {what}; the last sound state is {path}"
+                    )
             tracker.log(metrics, i)
+            for term, value in metrics.items():
+                if i % max(num_updates // CURVE_POINTS, 1) == 0 or term.startswith("validation"):
+                    curves.setdefault(term, []).append((i, value))
             bar.advance(loss=metrics["loss"])
         if step < num_updates:
             keep(num_updates)
+
+
+def read_curves(out: Path) -> dict[str, list[tuple[int, float]]]:
+    """Number -> (step, value) of the run in a folder, thinned to about CURVE_POINTS; empty if untrained."""
+    path = out / TRAINING_FILE
+    if not path.exists():
+        return {}
+    _, meta = read_header(path)
+    return {term: [(int(i), float(v)) for i, v in points] for term, points in meta.get("curves", {}).items()}

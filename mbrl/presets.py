@@ -1,17 +1,15 @@
-"""Sizes and budgets that fit a purpose: `quick` (two cores), `paper` (one GPU), `debug` (seconds, shows that it runs)."""
+"""Sizes and budgets that fit a purpose: `quick` (two cores), `paper` (one GPU), `debug` (seconds: does it run?)."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from agents.policies import PolicyConfig
-from envs.units import View
 from mbrl.forward_models import PaperConfig, SeparatedConfig, Timing
 from mbrl.train_model import ModelTraining, Stage
 from mbrl.train_policy import Method, PolicyTraining
 
 Preset = Literal["quick", "paper", "debug"]
-SMALL = View(height=48, width=24)
 DEBUG_CHANNELS = (4, 8, 8)
 
 
@@ -38,14 +36,16 @@ def model_training(preset: Preset, seed: int = 0) -> ModelTraining:
             seed=seed,
         )
     return ModelTraining(
-        model=SeparatedConfig(view=SMALL, channels=DEBUG_CHANNELS, z_dim=2, timing=Timing(frames=3, stride=2), back=(0, 1, 2)),
+        model=SeparatedConfig(
+            timing=Timing(frames=3, stride=2), channels=DEBUG_CHANNELS, back=(0, 1, 2), z_dim=2
+        ),
         stages=(Stage(steps=2, updates=4, batch_size=4), Stage(steps=3, updates=2, batch_size=2)),
         perturbed=0.5,
         horizon=3,
         masks=2,
         uncertainty_batches=1,
         seed=seed,
-    )  # fmt: skip
+    )
 
 
 def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> PolicyTraining:
@@ -54,13 +54,21 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
     if preset == "quick":
         if imitates:
             return PolicyTraining(
-                method=method, updates=1000, batch_size=64, learning_rate=1e-3, cycles=1, validations=2, seed=seed
+                method=method,
+                updates=1000,
+                batch_size=64,
+                learning_rate=1e-3,
+                cycles=1,
+                validations=2,
+                seed=seed,
             )
         return PolicyTraining(method=method, seed=seed)
     if preset == "paper":
         return PolicyTraining(
             method=method,
-            policy=PolicyConfig(frames=20, stride=1, back=tuple(range(20)), channels=(64, 128, 256), hidden=256),
+            policy=PolicyConfig(
+                frames=20, stride=1, back=tuple(range(20)), channels=(64, 128, 256), hidden=256
+            ),
             updates=200_000 if imitates else 30_000,
             batch_size=64 if imitates else 6,
             learning_rate=1e-4,
@@ -77,7 +85,7 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
         )
     return PolicyTraining(
         method=method,
-        policy=PolicyConfig(view=SMALL, channels=DEBUG_CHANNELS, hidden=8, frames=3, stride=2, back=(0, 1, 2)),
+        policy=PolicyConfig(channels=DEBUG_CHANNELS, hidden=8, frames=3, stride=2, back=(0, 1, 2)),
         updates=4,
         batch_size=2,
         horizon=3,

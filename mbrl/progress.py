@@ -38,9 +38,8 @@ class Progress:
     def __enter__(self) -> Self:
         self._start = self._last_line = time.monotonic()
         if sys.stderr.isatty():
-            self._bar = _make_bar()
+            self._bar = _bars.take()
             self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, text="")
-            self._bar.start()
         else:
             resumed = f", {self.done} of them done before" if self.done else ""
             self._print(f"{self.what}: {self.total} {self.unit}{resumed}")
@@ -67,7 +66,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.stop_task(self._task)
+            _bars.give_back()
         else:
             end = "done" if kind is None else f"stopped at {self.done} of {self.total} {self.unit}"
             self._print(f"{self.what}: {end} after {duration(time.monotonic() - self._start)}{self._numbers}")
@@ -126,6 +126,30 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class _Bars:
+    """The one live display of this process: tasks that run at the same time are bars below each other."""
+
+    def __init__(self) -> None:
+        self._display: rich.progress.Progress | None = None
+        self._num_users = 0
+
+    def take(self) -> rich.progress.Progress:
+        if self._display is None:
+            self._display = _make_bar()
+            self._display.start()
+        self._num_users += 1
+        return self._display
+
+    def give_back(self) -> None:
+        self._num_users -= 1
+        if self._num_users == 0 and self._display is not None:
+            self._display.stop()
+            self._display = None
+
+
+_bars = _Bars()
 
 
 def _make_bar() -> rich.progress.Progress:

@@ -192,13 +192,23 @@ def fit_uncertainty(
     return uncertainty
 
 
-def along(model: ForwardModel[Any], context: Context, actions: Tensor, z: Tensor, num_masks: int) -> Trajectory:
+def along(
+    model: ForwardModel[Any], context: Context, actions: Tensor, z: Tensor, num_masks: int
+) -> Trajectory:
     """The trajectory of given actions (B, T, 2) under K masks (mask-major) and given z (B, T, z_dim)."""
-    many, many_actions, many_z = context.repeat(num_masks), actions.repeat(num_masks, 1, 1), z.repeat(num_masks, 1, 1)
+    many, many_actions, many_z = (
+        context.repeat(num_masks),
+        actions.repeat(num_masks, 1, 1),
+        z.repeat(num_masks, 1, 1),
+    )
     predictions = [
         prediction
         for _, prediction, _ in unroll(
-            model, model.encode(many), lambda t, _: many_actions[:, t], lambda t, _: many_z[:, t], actions.shape[1]
+            model,
+            model.encode(many),
+            lambda t, _: many_actions[:, t],
+            lambda t, _: many_z[:, t],
+            actions.shape[1],
         )
     ]
     images = torch.stack([p.image for p in predictions], 1)
@@ -213,7 +223,9 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
     """A finished model. Raises InputError if there is none, or if it is damaged or foreign."""
     path = folder / MODEL_FILE
     if not path.exists():
-        raise InputError("no trained model here; train one with `headway train-model --out` this folder", path=folder)
+        raise InputError(
+            "no trained model here; train one with `headway train-model --out` this folder", path=folder
+        )
     checkpoint = load(path)
     try:
         config = training_from_dict(checkpoint.config)
@@ -245,7 +257,9 @@ def _batches(
     for k, stage in enumerate(config.stages):
         end = first + stage.updates
         if step < end:
-            sampler = model_windows(config, model, recordings, stage.steps, stage.batch_size, seed=(config.seed, k))
+            sampler = model_windows(
+                config, model, recordings, stage.steps, stage.batch_size, seed=(config.seed, k)
+            )
             for windows in sampler.stream(max(step - first, 0), stage.updates):
                 yield stage, windows
         first = end

@@ -14,6 +14,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from envs.context import Context, context_of_windows
 from envs.errors import InputError
 from envs.recording import Recording
 from envs.units import View
-from envs.windows import WindowConfig, Windows, WindowSampler
+from envs.windows import WindowConfig, WindowSampler
 from mbrl.checkpoint import load, restore_training_state, save, training_state
 from mbrl.forward_models import SeparatedModel
 from mbrl.futures import foresee
@@ -81,7 +82,9 @@ def mpur_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss above on a trajectory of K masks times B examples (mask-major); costs are means over masks."""
     steps = trajectory.actions.shape[1]
-    discount = config.gamma ** torch.arange(steps, device=trajectory.actions.device, dtype=trajectory.actions.dtype)
+    discount = config.gamma ** torch.arange(
+        steps, device=trajectory.actions.device, dtype=trajectory.actions.dtype
+    )
     cost = trajectory.costs.total(config.lane_weight, config.off_road_weight)
     loss = (discount * cost).mean()
     metrics = {f"cost_{k}": float(v.detach().mean()) for k, v in trajectory.costs._asdict().items()}
@@ -100,11 +103,20 @@ def mpur_loss(
 def imitation_loss(policy: Policy, context: Context, action: Tensor) -> tuple[Tensor, dict[str, float]]:
     """-log N(a | mu, diag sigma^2) in the policy's units, the mean over examples; action (B, 2) in m/s^2, 1/m."""
     wanted = action / policy.scale(action)
-    wanted = wanted.clamp(-2 * policy.config.bound, 2 * policy.config.bound)  # curvature at a crawl is mostly noise
+    wanted = wanted.clamp(
+        -2 * policy.config.bound, 2 * policy.config.bound
+    )  # curvature at a crawl is mostly noise
     mu = policy.units(context.images, context.poses, context.size)
-    nll = 0.5 * ((wanted - mu) * torch.exp(-policy.log_std)).square() + policy.log_std + 0.5 * math.log(2 * math.pi)
+    nll = (
+        0.5 * ((wanted - mu) * torch.exp(-policy.log_std)).square()
+        + policy.log_std
+        + 0.5 * math.log(2 * math.pi)
+    )
     loss = nll.sum(-1).mean()
-    return loss, {"loss": float(loss.detach()), "squared_error": float((wanted - mu).detach().square().mean())}
+    return loss, {
+        "loss": float(loss.detach()),
+        "squared_error": float((wanted - mu).detach().square().mean()),
+    }
 
 
 def train_policy(
@@ -204,7 +216,12 @@ def _validate(
     device = next(policy.parameters()).device
     agent = LearnedAgent(copy.deepcopy(policy), config.method, device=str(device))
     evaluation = evaluate(
-        [agent], recordings, split="validation", max_cars=config.validation_cars, stop_at_failure=True
+        [agent],
+        recordings,
+        split="validation",
+        max_cars=config.validation_cars,
+        view=config.policy.view,
+        stop_at_failure=True,
     )
     outcomes = evaluation.runs[0].outcomes
     success, distance = float(outcomes.succeeded().mean()), float(outcomes.distance().mean())
@@ -219,7 +236,10 @@ def _imitation_losses(
 ) -> Iterator[tuple[Tensor, dict[str, float]]]:
     """The loss of update `step` and of all that follow."""
     sampler = WindowSampler(
-        recordings, _windows(config, targets=(1,), perturbed=0.0), batch_size=config.batch_size, seed=(config.seed, 0)
+        recordings,
+        _windows(config, targets=(1,), perturbed=0.0),
+        batch_size=config.batch_size,
+        seed=(config.seed, 0),
     )
     for windows in sampler.stream(step, config.updates):
         action = torch.from_numpy(windows.actions[:, 0]).to(device)
@@ -240,13 +260,17 @@ def _imagined_losses(
     masks = config.masks if counts else 1
     view: View = config.policy.view
 
-    def actor(context: Context) -> Tensor:
-        return policy(context.images, context.poses, context.size)
-
-    def loss_of(dynamics: Any, h: Any, z: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(dynamics: Any, encode: Callable[[], Any], z: Tensor) -> tuple[Tensor, dict[str, float]]:
         with dropout_on(model):
             trajectory = imagine(
-                dynamics, actor, h, z, config.horizon, gradient=model.gradient, view=view, num_masks=masks
+                dynamics,
+                policy.drive,
+                encode(),
+                z,
+                config.horizon,
+                gradient=model.gradient,
+                view=view,
+                num_masks=masks,
             )
         return mpur_loss(trajectory, trained.uncertainty if counts else None, config)
 
@@ -263,13 +287,15 @@ def _imagined_losses(
         batches: list[Callable[[], tuple[Tensor, dict[str, float]]]] = []
         for _ in range(config.block):
             context = context_of_windows(next(stream), device).repeat(masks)
-            z = model.prior(context.batch_size // masks, config.horizon, like=context.size).repeat(masks, 1, 1)
+            z = model.prior(context.batch_size // masks, config.horizon, like=context.size).repeat(
+                masks, 1, 1
+            )
             if isinstance(model, SeparatedModel):
                 with dropout_on(model):
                     futures = foresee(model, context, z)
-                batches.append(lambda f=futures, z=z: loss_of(f, f.encode(), z))
+                batches.append(partial(loss_of, futures, futures.encode, z))
             else:
-                batches.append(lambda c=context, z=z: loss_of(model, model.encode(c), z))
+                batches.append(partial(loss_of, model, partial(model.encode, context), z))
         order = np.random.default_rng((config.seed, 3, block))
         for _ in range(config.epochs):
             for k in order.permutation(config.block):
@@ -311,7 +337,6 @@ def policy_training_to_dict(config: PolicyTraining) -> dict[str, Any]:
 def policy_training_from_dict(data: dict[str, Any]) -> PolicyTraining:
     """The inverse of `policy_training_to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
     values = dict(data)
-    policy = dict(values["policy"])
-    policy["view"] = View(**policy["view"])
-    values["policy"] = PolicyConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in policy.items()})
+    policy: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["policy"].items()}
+    values["policy"] = PolicyConfig(**{**policy, "view": View(**policy["view"])})
     return PolicyTraining(**values)

@@ -45,4 +45,6 @@ def resample(images: Tensor, view: View, source: Tensor, target: Tensor, *, padd
     Bilinear; what the source picture does not show is 0 ("zeros") or continues its edge ("border").
     """
     grid = sampling_grid(view, *pixel_coordinates(view, target, source))
-    return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode=padding, align_corners=True)
+    return F.grid_sample(
+        images, grid.to(images.dtype), mode="bilinear", padding_mode=padding, align_corners=True
+    )

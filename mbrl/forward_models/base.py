@@ -55,7 +55,9 @@ class ForwardModel(nn.Module, ABC, Generic[H]):
 
     timing: Timing
     z_dim: int
-    observer: Literal["ego", "straight"]  # whose view its training targets are (see envs.windows.WindowConfig)
+    observer: Literal[
+        "ego", "straight"
+    ]  # whose view its training targets are (see envs.windows.WindowConfig)
     gradient: Literal["position", "pixels"]  # how a cost reaches the actions (see mbrl.imagination.imagine)
 
     @property
@@ -81,12 +83,12 @@ class ForwardModel(nn.Module, ABC, Generic[H]):
 
     @abstractmethod
     def error(self, h: H, image: Tensor, pose: Tensor) -> Tensor:
-        """(B,): squared error of the step that led to h, against what the training observer saw: (B, 3, H, W), (B, 4)."""
+        """(B,): squared error of the step that led to h, against what the training observer saw next."""
 
     def prior(
         self, batch_size: int, steps: int, *, like: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """(B, steps, z_dim) of z ~ N(0, I), on the device and in the dtype of `like`; drawn on the generator's device."""
+        """(B, steps, z_dim) of z ~ N(0, I), like `like`, whatever device the generator is on."""
         device = generator.device if generator is not None else like.device
         z = torch.randn(batch_size, steps, self.z_dim, generator=generator, device=device)
         return z.to(like)
@@ -100,5 +102,5 @@ def reparameterise(mu: Tensor, log_var: Tensor, generator: torch.Generator | Non
 
 
 def kl_to_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mu, diag exp log_var) || N(0, I)) = 1/2 sum (exp log_var + mu^2 - 1 - log_var), summed over the last axis."""
+    """KL(N(mu, diag exp log_var) || N(0, I)) = 1/2 sum (exp log_var + mu^2 - 1 - log_var), over the last axis."""
     return 0.5 * (log_var.exp() + mu.square() - 1 - log_var).sum(-1)

@@ -16,12 +16,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from envs.units import View
 from envs.context import Context
+from envs.units import View
 from mbrl.forward_models.base import ForwardModel, Prediction, Timing
 from mbrl.normaliser import Normaliser
 
-MIN_HEADING_SPEED = 0.5  # m/s; slower, the predicted velocity's direction is not trusted and the heading stays
+MIN_HEADING_SPEED = (
+    0.5  # m/s; slower, the predicted velocity's direction is not trusted and the heading stays
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +39,13 @@ class PaperConfig:
 
     def __post_init__(self) -> None:
         if self.z_dim < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"z_dim={self.z_dim} must be at least 0 and dropout={self.dropout} within [0, 1)")
+            raise ValueError(
+                f"z_dim={self.z_dim} must be at least 0 and dropout={self.dropout} within [0, 1)"
+            )
         if min(self.view.height, self.view.width) < 16:
-            raise ValueError(f"{self.view}: the encoder halves the picture three times, give it at least 16 px")
+            raise ValueError(
+                f"{self.view}: the encoder halves the picture three times, give it at least 16 px"
+            )
 
 
 @dataclass(frozen=True)
@@ -91,14 +97,18 @@ class PaperModel(ForwardModel[PaperState]):
         waist = (top[0] // 2, max(top[1] // 2, 1))
         self._waist = (c3, *waist)
         kernel = (4, 4 if top[1] > 1 else 1)
-        self.u_down = nn.Sequential(nn.Conv2d(c3, c3, kernel, 2, (1, 1 if top[1] > 1 else 0)), nn.Dropout2d(p), nn.LeakyReLU(0.2))
+        self.u_down = nn.Sequential(
+            nn.Conv2d(c3, c3, kernel, 2, (1, 1 if top[1] > 1 else 0)), nn.Dropout2d(p), nn.LeakyReLU(0.2)
+        )
         waist_flat = c3 * waist[0] * waist[1]
         self.u_waist = nn.Sequential(
             nn.Linear(waist_flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2),
             nn.Linear(config.hidden, waist_flat), nn.Dropout(p), nn.LeakyReLU(0.2),
         )  # fmt: skip
         self.u_up = nn.Sequential(nn.Upsample(top), nn.Conv2d(c3, c3, 3, 1, 1))
-        self.deconvs = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in ((c3, c2), (c2, c1), (c1, 3)))
+        self.deconvs = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in ((c3, c2), (c2, c1), (c1, 3))
+        )
         self.deconv_dropout = nn.Sequential(nn.Dropout2d(p), nn.LeakyReLU(0.2))
         self.vector_head = nn.Sequential(
             nn.Linear(flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2), nn.Linear(config.hidden, 4)
@@ -126,13 +136,15 @@ class PaperModel(ForwardModel[PaperState]):
         return self._encode(context, self._vectors(context.poses))
 
     def _encode(self, context: Context, vectors: Tensor) -> PaperState:
-        encoded = self.image_encoder(context.images.flatten(1, 2)) + self.vector_encoder(vectors.flatten(1)).view(
-            -1, *self._top
-        )
+        encoded = self.image_encoder(context.images.flatten(1, 2)) + self.vector_encoder(
+            vectors.flatten(1)
+        ).view(-1, *self._top)
         return PaperState(context, encoded, vectors)
 
     def posterior(self, h: PaperState, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-        after = self.next_image_encoder(image) + self.next_vector_encoder(self._vectors(pose)).view(-1, *self._top)
+        after = self.next_image_encoder(image) + self.next_vector_encoder(self._vectors(pose)).view(
+            -1, *self._top
+        )
         mu, log_var = self.posterior_head((h.encoded + after).flatten(1)).chunk(2, -1)
         return mu, log_var.clamp(-8, 8)
 
@@ -153,7 +165,9 @@ class PaperModel(ForwardModel[PaperState]):
 
     def _pose(self, u: Tensor, last: Tensor) -> Tensor:
         x, y, vx, vy = self.vector_normaliser.inverse(u).unbind(-1)
-        speed = torch.sqrt(vx.square() + vy.square() + 1e-12)  # the root's gradient at standstill stays finite
+        speed = torch.sqrt(
+            vx.square() + vy.square() + 1e-12
+        )  # the root's gradient at standstill stays finite
         heading = torch.where(speed > MIN_HEADING_SPEED, torch.atan2(vy, vx), last[:, 2])
         return torch.stack([x, y, heading, speed], -1)
 

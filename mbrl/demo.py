@@ -1,0 +1,192 @@
+"""The main job, end to end, on the recording that ships with the package."""
+
+from __future__ import annotations
+
+import importlib.resources
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from agents import Agent, Human, NoAction
+from agents.evaluate import Evaluation, evaluate
+from agents.learned import LearnedAgent
+from agents.results import table, write_results
+from envs.formats import read_parquet
+from envs.recording import Recording
+from envs.viewer import view
+from mbrl.compare import Promise, imagined_futures, promises
+from mbrl.loop import read_curves
+from mbrl.presets import Preset, model_training, policy_training
+from mbrl.progress import Progress, duration
+from mbrl.report import ExtraTable, Imagined, write_report
+from mbrl.side_by_side import Job, run_together
+from mbrl.tracking import Tracker
+from mbrl.train_model import load_model, train_model, training_to_dict
+from mbrl.train_policy import Method, load_policy, policy_training_to_dict, train_policy
+
+FOLDERS: dict[Method, str] = {
+    "imitation": "policy-imitation",
+    "mpur": "policy",
+    "mpur-no-uncertainty": "policy-no-uncertainty",
+}
+VIDEO_SECONDS = 40.0
+VIDEO_FILE, REPORT_FILE = "drive.mp4", "report.html"
+
+
+def sample_path() -> Path:
+    """The recording that ships with the package."""
+    return Path(str(importlib.resources.files("envs") / "data" / "i80_sample.parquet"))
+
+
+def run_demo(
+    out: Path, *, device: str = "cpu", preset: Preset = "quick", seed: int = 0, recording: Path | None = None
+) -> None:
+    """Train a model, policies in its imagination and by imitation; drive, score and report them in folder `out`.
+
+    Every part that is finished is kept, and one that was interrupted goes on, so the same command continues.
+    """
+    began = time.monotonic()
+    path = recording or sample_path()
+    traffic = read_parquet(path)
+    say = Console(stderr=True, highlight=False).print
+    minutes = traffic.num_frames * traffic.dt / 60
+    say(f"headway demo: {len(traffic.vehicles):,} cars in {minutes:.0f} minutes of traffic")
+    say(f"everything goes to {out}; if you interrupt it, the same command continues")
+    run_together(
+        [Job(_model, (path, out, preset, seed, device)), Job(_imitation, (path, out, preset, seed, device))]
+    )
+    imagined: tuple[Method, ...] = ("mpur", "mpur-no-uncertainty")
+    run_together([Job(_policy, (method, path, out, preset, seed, device)) for method in imagined])
+    evaluation = score(out, traffic, path.name, device)
+    data = write_results(evaluation, out)
+    with Progress("making the video and the report", 3, unit="parts") as progress:
+        chosen = LearnedAgent(load_policy(out / FOLDERS["mpur"])[0], "mpur", seed, device)
+        view(traffic, chosen, mp4=out / VIDEO_FILE, seconds=VIDEO_SECONDS)
+        progress.advance()
+        promised = promises(
+            {m: load_policy(out / FOLDERS[m], device)[0] for m in FOLDERS}, load_model(out / "model", device), [traffic]
+        )  # fmt: skip
+        progress.advance()
+        _report(out, evaluation, promised, traffic, preset, seed, time.monotonic() - began)
+        progress.advance()
+    with Tracker("demo", out.name, {"preset": preset, "seed": seed}, out) as tracker:
+        for row in data["agents"]:
+            numbers = {f"{row['name']}/{k}": v for k, v in row.items() if isinstance(v, int | float)}
+            tracker.log(numbers, 0)
+        for name in (REPORT_FILE, VIDEO_FILE, "results.json"):
+            tracker.log_artifact(out / name)
+    Console().print(table(data))
+    say(f"done in {duration(time.monotonic() - began)}; open {out / REPORT_FILE}")
+
+
+def score(out: Path, traffic: Recording, name: str, device: str) -> Evaluation:
+    """All agents of the demo on the test cars."""
+    agents: list[Agent] = [Human(), NoAction()]
+    for folder in FOLDERS.values():
+        policy, config = load_policy(out / folder, device)
+        agents.append(LearnedAgent(policy, config.method, config.seed, device))
+    return evaluate_with_bars(agents, [traffic], names=[name])
+
+
+def evaluate_with_bars(
+    agents: Sequence[Agent], recordings: Sequence[Recording], **options: Any
+) -> Evaluation:
+    """`agents.evaluate` under a progress bar for each agent."""
+    bar: Progress | None = None
+    driven = ""
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal bar, driven
+        if what != driven or bar is None:
+            if bar is not None:
+                bar.__exit__(None, None, None)
+            bar, driven = Progress(f"driving: {what}", total, unit="cars"), what
+            bar.__enter__()
+        if done > bar.done:
+            bar.advance(done - bar.done)
+
+    try:
+        return evaluate(agents, recordings, progress=show, **options)
+    finally:
+        if bar is not None:
+            bar.__exit__(*sys.exc_info())
+
+
+def _model(path: Path, out: Path, preset: Preset, seed: int, device: str, progress: Any) -> None:
+    train_model(
+        model_training(preset, seed), [read_parquet(path)], out / "model",
+        device=device, tracking_root=out, progress=progress,
+    )  # fmt: skip
+
+
+def _imitation(path: Path, out: Path, preset: Preset, seed: int, device: str, progress: Any) -> None:
+    train_policy(
+        policy_training(preset, "imitation", seed), [read_parquet(path)], out / FOLDERS["imitation"],
+        device=device, tracking_root=out, progress=progress,
+    )  # fmt: skip
+
+
+def _policy(
+    method: Method, path: Path, out: Path, preset: Preset, seed: int, device: str, progress: Any
+) -> None:
+    train_policy(
+        policy_training(preset, method, seed), [read_parquet(path)], out / FOLDERS[method],
+        trained=load_model(out / "model", device), start_from=load_policy(out / FOLDERS["imitation"], device)[0],
+        device=device, tracking_root=out, progress=progress,
+    )  # fmt: skip
+
+
+def _report(
+    out: Path,
+    evaluation: Evaluation,
+    promised: dict[str, Promise],
+    traffic: Recording,
+    preset: Preset,
+    seed: int,
+    seconds: float,
+) -> None:
+    trained = load_model(out / "model")
+    step = trained.model.timing.step_seconds
+    success = {run.name: float(run.outcomes.succeeded().mean()) for run in evaluation.runs}
+    rows = [
+        (
+            name,
+            f"{p.predicted_cost:.3f}",
+            f"{p.uncertainty:.2f}",
+            f"{p.cost_deviation:.3f}",
+            f"{success[name]:.0%}",
+        )
+        for name, p in promised.items()
+    ]
+    write_report(
+        out / REPORT_FILE,
+        evaluation,
+        curves={folder: read_curves(out / folder) for folder in ("model", *FOLDERS.values())},
+        imagined=[
+            Imagined(f"test car {k + 1}, its own recorded actions", future.imagined, future.real, step)
+            for k, future in enumerate(imagined_futures(trained, [traffic], 3, seed=seed))
+        ],
+        tables=[
+            ExtraTable(
+                "What the policies promise themselves",
+                ("policy", "predicted cost", "U", "cost's deviation over masks", "success when driven"),
+                rows,
+                "In the same imagined futures of validation cars. U is the model's disagreement with itself under"
+                " dropout, normalised on recorded driving and hinged at 0.",
+            )
+        ],
+        facts={
+            "command": "headway demo",
+            "preset": preset,
+            "seed": seed,
+            "this run took": duration(seconds),
+            "model": training_to_dict(model_training(preset, seed)),
+            "policy": policy_training_to_dict(policy_training(preset, "mpur", seed)),
+            "traffic": traffic.provenance,
+        },
+        video_path=out / VIDEO_FILE,
+    )

@@ -1,0 +1,138 @@
+"""Jobs in processes of their own, one core each, side by side under one set of progress bars.
+
+Two small networks trained at once on a core each go about 1.5 times as fast as one after the other on both.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue as queues
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from envs.parallel import available_threads
+from mbrl.progress import Progress
+
+REPORT_SECONDS = 0.2  # between two reports of a job
+
+
+class Job(NamedTuple):
+    """function(*arguments, progress=...), importable by name; what it returns is thrown away."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+def run_together(jobs: Sequence[Job]) -> None:
+    """Run all jobs; each reports its progress here. The first error ends the others and is raised.
+
+    With a single core, or a single job, they run in this process, one after the other.
+    """
+    if len(jobs) < 2 or available_threads() < 2:
+        for job in jobs:
+            job.function(*job.arguments, progress=Progress)
+        return
+    context = multiprocessing.get_context("spawn")
+    reports: Any = context.Queue()
+    threads = max(available_threads() // len(jobs), 1)
+    workers = [
+        context.Process(target=_work, args=(k, job, threads, reports, os.getpid()), daemon=True)
+        for k, job in enumerate(jobs)
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        _follow(workers, reports)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _follow(workers: Sequence[Any], reports: Any) -> None:
+    """Show what the workers report until all are done."""
+    bars: dict[int, Progress] = {}
+    running = set(range(len(workers)))
+    try:
+        while running:
+            try:
+                k, what, *rest = reports.get(timeout=0.5)
+            except queues.Empty:
+                for k in running:
+                    if not workers[k].is_alive() and reports.empty():
+                        raise RuntimeError(
+                            f"a worker process ended with code {workers[k].exitcode}; the same command continues"
+                        ) from None
+                continue
+            if what == "begin":
+                bars[k] = Progress(*rest[0], **rest[1])
+                bars[k].__enter__()
+            elif what == "advance":
+                bars[k].advance(rest[0], **rest[1])
+            elif what == "end":
+                bars.pop(k).__exit__(None, None, None)
+            elif what == "done":
+                running.remove(k)
+            else:
+                raise rest[0]
+    finally:
+        for bar in bars.values():
+            bar.__exit__(RuntimeError, None, None)
+
+
+class _Reports:
+    """Looks like mbrl.progress.Progress to a job, and tells the parent process."""
+
+    def __init__(self, job: int, reports: Any, *args: Any, **kwargs: Any) -> None:
+        self._put = lambda *message: reports.put((job, *message))
+        self._put("begin", args, kwargs)
+        self._count, self._last = 0, time.monotonic()
+        self._numbers: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def advance(self, count: int = 1, **numbers: float) -> None:
+        self._count += count
+        self._numbers = numbers or self._numbers
+        if time.monotonic() - self._last > REPORT_SECONDS:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._put("advance", self._count, self._numbers)
+        self._count, self._last = 0, time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._tell()
+            self._put("end")
+
+
+def _work(index: int, job: Job, threads: int, reports: Any, parent: int) -> None:
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        job.function(*job.arguments, progress=partial(_Reports, index, reports))
+        reports.put((index, "done"))
+    except Exception as error:
+        reports.put((index, "error", error))
+    reports.close()
+    reports.join_thread()
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose parent was killed ends too."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
