@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from envs.viewer import view
 from mbrl.compare import Promise, imagined_futures, promises
 from mbrl.loop import read_curves
 from mbrl.presets import Preset, model_training, policy_training
-from mbrl.progress import Progress, duration
+from mbrl.progress import Progress, Stages, duration
 from mbrl.report import ExtraTable, Imagined, write_report
 from mbrl.side_by_side import Job, run_together
 from mbrl.tracking import Tracker
@@ -96,24 +95,13 @@ def evaluate_with_bars(
     agents: Sequence[Agent], recordings: Sequence[Recording], **options: Any
 ) -> Evaluation:
     """`agents.evaluate` under a progress bar for each agent."""
-    bar: Progress | None = None
-    driven = ""
-
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal bar, driven
-        if what != driven or bar is None:
-            if bar is not None:
-                bar.__exit__(None, None, None)
-            bar, driven = Progress(f"driving: {what}", total, unit="cars"), what
-            bar.__enter__()
-        if done > bar.done:
-            bar.advance(done - bar.done)
-
-    try:
-        return evaluate(agents, recordings, progress=show, **options)
-    finally:
-        if bar is not None:
-            bar.__exit__(*sys.exc_info())
+    with Stages("cars") as report:
+        return evaluate(
+            agents,
+            recordings,
+            progress=lambda what, done, total: report(f"driving: {what}", done, total),
+            **options,
+        )
 
 
 def _model(path: Path, out: Path, preset: Preset, seed: int, device: str, progress: Any) -> None:

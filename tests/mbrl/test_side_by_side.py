@@ -1,0 +1,54 @@
+"""Jobs in processes of their own: they run at the same time, report here, and fail loudly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs.errors import InputError
+from mbrl import side_by_side
+from mbrl.side_by_side import Job, run_together
+
+
+def write_pid(path: Path, progress: Any) -> None:
+    with progress("writing", 2, unit="lines") as bar:
+        path.write_text(str(os.getpid()))
+        bar.advance(2, loss=1.5)
+
+
+def refuse(path: Path, progress: Any) -> None:
+    raise InputError("does not fit", path=path)
+
+
+def die(path: Path, progress: Any) -> None:
+    os._exit(3)
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "available_threads", lambda: 2)
+
+
+def test_each_job_has_a_process_and_a_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_together([Job(write_pid, (tmp_path / name,)) for name in "ab"])
+    pids = {(tmp_path / name).read_text() for name in "ab"}
+    assert len(pids | {str(os.getpid())}) == 3
+    assert capfd.readouterr().err.count("writing: done") == 2
+
+
+def test_one_job_runs_here(tmp_path: Path) -> None:
+    run_together([Job(write_pid, (tmp_path / "a",))])
+    assert (tmp_path / "a").read_text() == str(os.getpid())
+
+
+def test_an_error_is_raised_here_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a: does not fit"):
+        run_together([Job(refuse, (tmp_path / "a",)), Job(write_pid, (tmp_path / "b",))])
+
+
+def test_a_killed_worker_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="code 3; the same command continues"):
+        run_together([Job(die, (tmp_path / "a",)), Job(write_pid, (tmp_path / "b",))])
