@@ -78,11 +78,12 @@ def train(
                 keep(i)
                 saved = time.monotonic()
             metrics = update(i)
-            for term, value in metrics.items():
-                if not math.isfinite(value):
-                    raise NotFinite(
-                        f"{term} is {value} at update {i} of {what}; the last sound state is {path}"
-                    )
+            broken = [term for term, value in metrics.items() if not math.isfinite(value)]
+            if broken:
+                term = next((term for term in broken if term != "loss"), "loss")  # a term before their sum
+                raise NotFinite(
+                    f"{term} is {metrics[term]} at update {i} of {what}; the last sound state is {path}"
+                )
             tracker.log(metrics, i)
             for term, value in metrics.items():
                 if i % max(num_updates // CURVE_POINTS, 1) == 0 or term.startswith("validation"):
