@@ -82,5 +82,5 @@ def context_of_observation(
     return Context(
         scaled(np.ascontiguousarray(observation.images[:, kept]), device),
         poses_of(observation.vectors[:, kept], observation.heading[:, kept], device),
-        torch.from_numpy(observation.size).to(device),
+        torch.tensor(observation.size, device=device),  # a copy: the replay writes over its own
     )
