@@ -23,7 +23,7 @@ from envs.context import Context, context_of_windows, poses_of, scaled
 from envs.errors import InputError
 from envs.recording import Recording, Split
 from envs.windows import WindowConfig, Windows, WindowSampler
-from mbrl.checkpoint import load, restore_training_state, save, training_state
+from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.forward_models import ModelConfig, PaperModel, build, config_from_dict, config_to_dict
 from mbrl.forward_models.base import ForwardModel, kl_to_standard_normal, reparameterise
 from mbrl.imagination import costs_along, unroll
@@ -83,6 +83,9 @@ def train_model(
     progress: Any = Progress,
 ) -> TrainedModel:
     """Train (or go on training, or load what is finished) the model of a config in folder `out`."""
+    as_dict = training_to_dict(config)
+    if (out / MODEL_FILE).exists():
+        return _trained_of(load(out / MODEL_FILE, config=as_dict), out / MODEL_FILE, device)
     torch.manual_seed(config.seed)
     model = build(config.model).to(device)
     if isinstance(model, PaperModel):
@@ -90,7 +93,6 @@ def train_model(
     adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     noise = torch.Generator().manual_seed(config.seed)
     num_updates = sum(stage.updates for stage in config.stages)
-    as_dict = training_to_dict(config)
     batches: Iterator[tuple[Stage, Windows]] = iter(())
 
     def begin(step: int) -> None:
@@ -124,10 +126,9 @@ def train_model(
         tracking_root=tracking_root,
         progress=progress,
     )
-    if not (out / MODEL_FILE).exists():
-        uncertainty = fit_uncertainty(config, model, recordings, device)
-        tensors, state = training_state(model=model, uncertainty=uncertainty)
-        save(out / MODEL_FILE, tensors=tensors, config=as_dict, meta={"state": state})
+    uncertainty = fit_uncertainty(config, model, recordings, device)
+    tensors, state = training_state(model=model, uncertainty=uncertainty)
+    save(out / MODEL_FILE, tensors=tensors, config=as_dict, meta={"state": state})
     return load_model(out, device=device)
 
 
@@ -175,7 +176,10 @@ def fit_uncertainty(
 ) -> Uncertainty:
     """Normalise the disagreement of K masks along recorded actions of training windows."""
     windows = WindowConfig(
-        context=model.timing.context, targets=model.timing.targets(config.horizon), observer=model.observer
+        context=model.timing.context,
+        targets=model.timing.targets(config.horizon),
+        observer=model.observer,
+        view=config.model.view,
     )
     sampler = WindowSampler(recordings, windows, batch_size=32, seed=config.seed + 1)
     noise = torch.Generator().manual_seed(config.seed + 1)
@@ -226,13 +230,17 @@ def load_model(folder: Path, device: str = "cpu") -> TrainedModel:
         raise InputError(
             "no trained model here; train one with `headway train-model --out` this folder", path=folder
         )
-    checkpoint = load(path)
+    return _trained_of(load(path), path, device)
+
+
+def _trained_of(checkpoint: Checkpoint, path: Path, device: str) -> TrainedModel:
     try:
         config = training_from_dict(checkpoint.config)
+        model, uncertainty = build(config.model), Uncertainty(config.horizon)
+        state = checkpoint.meta["state"]
+        restore_training_state(checkpoint.tensors, state, model=model, uncertainty=uncertainty)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"not a forward model's checkpoint ({error})", path=path) from error
-    model, uncertainty = build(config.model), Uncertainty(config.horizon)
-    restore_training_state(checkpoint.tensors, checkpoint.meta["state"], model=model, uncertainty=uncertainty)
     return TrainedModel(model.to(device).eval(), uncertainty.to(device))
 
 
