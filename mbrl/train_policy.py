@@ -30,7 +30,7 @@ from envs.errors import InputError
 from envs.recording import Recording
 from envs.units import View
 from envs.windows import WindowConfig, WindowSampler
-from mbrl.checkpoint import load, restore_training_state, save, training_state
+from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.forward_models import SeparatedModel
 from mbrl.futures import foresee
 from mbrl.imagination import Trajectory, imagine
@@ -46,7 +46,7 @@ Method = Literal["mpur", "mpur-no-uncertainty", "imitation"]
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyTraining:
-    """How a policy is trained; the defaults are those of `quick`, found in RECIPE-like trials on two cores."""
+    """How a policy is trained; the defaults are those of `quick`, found in trials on two cores."""
 
     method: Method = "mpur"
     policy: PolicyConfig = PolicyConfig()  # noqa: RUF009 (frozen)
@@ -75,6 +75,11 @@ class PolicyTraining:
             raise ValueError("gamma must be within [0, 1]; masks, validations and cycles positive")
         if self.uncertainty_weight and self.masks < 2 and self.method == "mpur":
             raise ValueError("an uncertainty cost needs at least two masks")
+
+    @property
+    def counts_uncertainty(self) -> bool:
+        """Whether U is part of the loss."""
+        return self.method == "mpur" and self.uncertainty_weight > 0
 
 
 def mpur_loss(
@@ -138,15 +143,17 @@ def train_policy(
     """
     if (out / POLICY_FILE).exists():
         finished = load(out / POLICY_FILE, config=policy_training_to_dict(config))
-        return _policy_of(finished.tensors, finished.meta, config.policy).to(device)
-    if config.method != "imitation" and trained is None:
-        raise ValueError(f"method {config.method} needs a trained forward model")
+        return _policy_of(finished, out / POLICY_FILE)[0].to(device)
+    if config.method != "imitation":
+        if trained is None:
+            raise ValueError(f"method {config.method} needs a trained forward model")
+        _check_fit(config, trained)
     torch.manual_seed(config.seed)
     policy = Policy(config.policy).to(device)
     if start_from is not None:
         policy.load_state_dict(start_from.state_dict())
     best = copy.deepcopy(policy)
-    score = {"success": torch.tensor(-1.0), "distance_m": torch.tensor(-1.0)}
+    score = {"success": _exactly(-1.0), "distance_m": _exactly(-1.0)}
     record = _Record(score)
     adam = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
     losses: Iterator[tuple[Tensor, dict[str, float]]] = iter(())
@@ -196,6 +203,23 @@ def train_policy(
     return best
 
 
+def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
+    """A model is unrolled from what the policy sees: both must look back alike."""
+    p, model = config.policy, trained.model
+    sees = (p.view, p.frames, p.stride)
+    if (model.config.view, model.timing.frames, model.timing.stride) != sees:
+        raise InputError(
+            f"the model sees {model.timing.frames} frames, {model.timing.stride} apart, of {model.config.view}, the"
+            f" policy {p.frames}, {p.stride} apart, of {p.view}; train both with one preset"
+        )
+    fitted = trained.uncertainty.mean.shape[1]
+    if config.counts_uncertainty and config.horizon > fitted:
+        raise InputError(
+            f"the model's uncertainty is known for {fitted} steps, the policy imagines {config.horizon};"
+            " train both with one preset"
+        )
+
+
 class _Record:
     """The best validation numbers so far, kept with the checkpoint."""
 
@@ -207,6 +231,11 @@ class _Record:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.score.update(state)
+
+
+def _exactly(value: float) -> Tensor:
+    """A number that compares equal to itself when it is read again."""
+    return torch.tensor(value, dtype=torch.float64)
 
 
 def _validate(
@@ -227,7 +256,7 @@ def _validate(
     success, distance = float(outcomes.succeeded().mean()), float(outcomes.distance().mean())
     if (success, distance) > (float(record.score["success"]), float(record.score["distance_m"])):
         best.load_state_dict(policy.state_dict())
-        record.score.update(success=torch.tensor(success), distance_m=torch.tensor(distance))
+        record.score.update(success=_exactly(success), distance_m=_exactly(distance))
     return {"validation_success": success, "validation_distance_m": distance}
 
 
@@ -256,8 +285,7 @@ def _imagined_losses(
 ) -> Iterator[tuple[Tensor, dict[str, float]]]:
     """The same for trajectories imagined through the model, a block of contexts at a time."""
     model = trained.model
-    counts = config.method == "mpur" and config.uncertainty_weight > 0
-    masks = config.masks if counts else 1
+    masks = config.masks if config.counts_uncertainty else 1
     view: View = config.policy.view
 
     def loss_of(dynamics: Any, encode: Callable[[], Any], z: Tensor) -> tuple[Tensor, dict[str, float]]:
@@ -272,7 +300,7 @@ def _imagined_losses(
                 view=view,
                 num_masks=masks,
             )
-        return mpur_loss(trajectory, trained.uncertainty if counts else None, config)
+        return mpur_loss(trajectory, trained.uncertainty if config.counts_uncertainty else None, config)
 
     sampler = WindowSampler(
         recordings, _windows(config, targets=(), perturbed=config.perturbed), batch_size=config.batch_size,
@@ -315,18 +343,18 @@ def load_policy(folder: Path, device: str = "cpu") -> tuple[Policy, PolicyTraini
         raise InputError(
             "no trained policy here; train one with `headway train-policy --out` this folder", path=folder
         )
-    checkpoint = load(path)
+    policy, config = _policy_of(load(path), path)
+    return policy.to(device), config
+
+
+def _policy_of(checkpoint: Checkpoint, path: Path) -> tuple[Policy, PolicyTraining]:
     try:
         config = policy_training_from_dict(checkpoint.config)
+        policy = Policy(config.policy)
+        restore_training_state(checkpoint.tensors, checkpoint.meta["state"], policy=policy)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"not a policy's checkpoint ({error})", path=path) from error
-    return _policy_of(checkpoint.tensors, checkpoint.meta, config.policy).to(device), config
-
-
-def _policy_of(tensors: dict[str, Tensor], meta: dict[str, Any], config: PolicyConfig) -> Policy:
-    policy = Policy(config)
-    restore_training_state(tensors, meta["state"], policy=policy)
-    return policy
+    return policy, config
 
 
 def policy_training_to_dict(config: PolicyTraining) -> dict[str, Any]:
