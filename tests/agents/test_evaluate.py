@@ -135,7 +135,8 @@ def test_results_do_not_depend_on_batch_size_threads_or_company(clean):
     base = evaluate([Human(), NoAction(), scenes.cautious()], [clean], split="all", threads=1, num_egos=256)
     assert len(set(base.runs[2].outcomes.ending())) > 1
     for kwargs in ({"num_egos": 7, "threads": 1}, {"num_egos": 19, "threads": 2}):
-        other = evaluate([scenes.cautious(), NoAction()], [clean], split="all", **kwargs)
+        company = scenes.constant(0.1, history=6)  # looks further back than the others, who must not notice
+        other = evaluate([scenes.cautious(), NoAction(), company], [clean], split="all", **kwargs)
         assert_same(other.runs[0].outcomes, base.runs[2].outcomes)
         assert_same(other.runs[1].outcomes, base.runs[1].outcomes)
 
