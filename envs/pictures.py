@@ -39,8 +39,10 @@ from envs.drawing import (
 from envs.raster import MAX_NEAR, NEAR_FIELDS, gather
 from envs.recording import Recording
 from envs.replay import Replay
+from envs.site import Site
 
 PANEL_HEIGHT = 150  # px
+BESIDE = 4.0  # m shown beside the road
 AHEAD_SHARE = 0.62  # of the picture's width lies ahead of the ego
 COST_COLOURS: tuple[tuple[str, Colour], ...] = (
     ("proximity", (240, 120, 84)),
@@ -115,12 +117,14 @@ class RoadPicture:
         return surface
 
     def camera(self, ego: int) -> Camera:
-        """Looks at the ego, with more of the picture ahead of it, and stays at one y while it changes lanes."""
+        """Looks ahead of the ego along the road, and across it so that as much road as possible is in the picture."""
         width, height = self.size[0], self.size[1] - PANEL_HEIGHT
-        x, y = self.replay.state[ego, :2]
-        return Camera(
-            float(x) + (AHEAD_SHARE - 0.5) * width / self.px_per_m, float(y), self.px_per_m, (width, height)
-        )
+        x, y = self.replay.state[ego, :2].tolist()
+        site = self.replay.recordings[self.replay.world.recording[self.replay.vehicle[ego]]].site
+        half = height / 2 / self.px_per_m
+        low, high = _road_between(site, x, y)
+        middle = (low + high) / 2 if high - low <= 2 * half else min(max(y, low + half), high - half)
+        return Camera(x + (AHEAD_SHARE - 0.5) * width / self.px_per_m, middle, self.px_per_m, (width, height))
 
     def _road(self, ego: int, colour: Colour) -> pygame.Surface:
         replay, world = self.replay, self.replay.world
@@ -262,6 +266,19 @@ class SitePicture:
         for k in range(width):
             pygame.draw.line(surface, speed_colour(FAST * k / width), (left + k, 27), (left + k, 36))
         write(surface, "0", (left - 8, 23), size=13, colour=FAINT, align="right")
+
+
+def _road_between(site: Site, x: float, y: float) -> tuple[float, float]:
+    """From where to where (y, m) there is road around (x, y), and a little more; a mean along the road, so that a
+    picture that follows it glides past ramps."""
+    along = np.arange(x - 40.0, x + 81.0, 4.0)
+    across = y + np.arange(-60.0, 60.5, 0.5)
+    on_road = site.raster.sample(*np.meshgrid(along, across, indexing="ij"))[..., 1] == 0
+    here = on_road.any(1)
+    if not here.any():
+        return y, y
+    lowest, highest = across[on_road.argmax(1)], across[::-1][on_road[:, ::-1].argmax(1)]
+    return float(lowest[here].mean()) - BESIDE, float(highest[here].mean()) + BESIDE
 
 
 def vehicles_around(replay: Replay, ego: int, reach: float) -> NDArray[np.float64]:

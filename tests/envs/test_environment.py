@@ -115,7 +115,9 @@ def test_each_car_of_many_drives_as_it_does_alone(traffic: Recording) -> None:
             if ended:
                 observation, info = env.reset()
                 ended = False
-                assert not many[k + 1][2][car] and not many[k + 1][3][car] and many[k + 1][1][car] == 0
+                assert not many[k + 1][2][car]
+                assert not many[k + 1][3][car]
+                assert many[k + 1][1][car] == 0
                 continue
             observation, reward, terminated, truncated, info = env.step(action[car])
             ended = terminated or truncated
@@ -142,7 +144,8 @@ def test_next_step_and_same_step_see_the_same_drives(traffic: Recording) -> None
             assert same(seen, seen_at_once)
             continue
         num_ended += 1
-        assert same(infos_at_once["_final_obs"], ended) and same(infos_at_once["_final_info"], ended)
+        assert same(infos_at_once["_final_obs"], ended)
+        assert same(infos_at_once["_final_info"], ended)
         for car in np.flatnonzero(ended):
             assert same({k: v[car] for k, v in seen.items()}, infos_at_once["final_obs"][car])
             assert infos_at_once["final_info"]["progress"][car] == infos["progress"][car]
@@ -251,8 +254,10 @@ def test_reward_of_a_free_drive_is_what_the_formula_says() -> None:
         expected = 0.5 * speed * 0.1 - 2 * proximity - 3 * lane - 5 * off_road + 11 * info["arrived"]
         assert reward == pytest.approx(expected, abs=1e-6)
         assert info["progress"] == pytest.approx(env.replay.state[0, 0] - 40, abs=1)
-        assert x < env.replay.state[0, 0] and not truncated
-    assert info["arrived"] and env.replay.state[0, 0] >= 150
+        assert x < env.replay.state[0, 0]
+        assert not truncated
+    assert info["arrived"]
+    assert env.replay.state[0, 0] >= 150
     assert info["progress"] == pytest.approx(info["human_progress"], abs=0.01)
 
 
@@ -265,14 +270,15 @@ def test_running_into_a_slower_car_ends_the_drive_by_each_rule(rule: Any, first:
     env = ReplayEnv(two_cars(20.0), split="all", collision=rule)
     env.reset(options={"drive": 0})
     # Taken over after 1 s at x = 40, 15 m behind the leader, on which it gains 0.5 m a step.
-    for step in range(1, 60):
+    step, terminated = 0, False
+    while not terminated:
         _, reward, terminated, _, info = env.step(np.zeros(2, np.float32))
-        if terminated:
-            break
+        step += 1
     assert first <= step <= last
     assert reward < -15
     if rule != "proximity":
-        assert info["hit"] == 1 and info["at_fault"]
+        assert info["hit"] == 1
+        assert info["at_fault"]
 
 
 def test_leaving_the_road_ends_a_drive_unless_told_otherwise() -> None:
@@ -286,7 +292,8 @@ def test_leaving_the_road_ends_a_drive_unless_told_otherwise() -> None:
         raise AssertionError("the drive never ended")
 
     step, info = steps()
-    assert info["off_road"] and not info["arrived"]
+    assert info["off_road"]
+    assert not info["arrived"]
     longer, info = steps(end_off_road=False)
     assert longer > step
 
@@ -298,7 +305,9 @@ def test_standing_still_is_truncated_at_the_time_limit() -> None:
     while not (terminated or truncated):
         _, _, terminated, truncated, info = env.step(np.array([-1.0, 0.0], np.float32))
         steps += 1
-    assert truncated and not terminated and info["out_of_time"]
+    assert truncated
+    assert not terminated
+    assert info["out_of_time"]
     assert steps == drives.limit_frame[0] - drives.start_frame[0]
 
 
