@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ TIME_LIMIT_FACTOR = 2.0  # of the human's time ...
 TIME_LIMIT_EXTRA = 5.0  # ... plus this, in s
 
 
-class Drives(NamedTuple):
+@dataclass(frozen=True)
+class Drives:
     """D cars that can be scored, by world-wide vehicle and frame numbers."""
 
     vehicle: NDArray[np.int64]
@@ -31,7 +32,7 @@ class Drives(NamedTuple):
 
     def take(self, index: NDArray[np.integer] | slice) -> Drives:
         """The drives at `index`."""
-        return Drives(*(column[index] for column in self))
+        return Drives(*(column[index] for column in vars(self).values()))
 
 
 def find_drives(

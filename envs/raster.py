@@ -23,7 +23,14 @@ from envs.world import World
 
 MAX_NEAR = 512  # vehicles kept around one ego; more than fit physically
 NEAR_FIELDS = 7  # x, y, heading, speed, length, width, vehicle
+HALF_A_LORRY = 15.0  # m; no vehicle whose centre is further from the picture reaches into it
 ONE = float(1 << 32)  # 1 in fixed point
+
+
+@compiled
+def picture_reach(height: int, width: int, px_per_m: float) -> float:
+    """Metres around the ego within which a vehicle may be in its picture."""
+    return math.hypot(height, width) / 2 / px_per_m + HALF_A_LORRY
 
 
 @compiled
@@ -145,9 +152,12 @@ def render_range(
     begin: int,
     end: int,
 ) -> None:
-    """Draw images[begin:end] (B, T, 3, H, W) from poses (B, T, 3) of x, y, heading at frames (B, T)."""
+    """Draw images[begin:end] (B, T, 3, H, W) from poses (B, T, 3) of x, y, heading at frames (B, T).
+
+    exclude (B,): the vehicle that is not drawn; its recording's site is. Frames must be of that recording.
+    """
     near = np.empty((MAX_NEAR, NEAR_FIELDS))
-    reach = math.hypot(images.shape[3], images.shape[4]) / 2 / px_per_m + 15.0  # half a long truck
+    reach = picture_reach(images.shape[3], images.shape[4], px_per_m)
     for b in range(begin, end):
         site = world.site[world.recording[exclude[b]]]
         for t in range(frames.shape[1]):

@@ -17,12 +17,12 @@ from envs.drives import Drives
 from envs.geometry import first_overlap, gap_and_ttc, is_hit_from_behind
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, limit_scale
 from envs.parallel import available_threads, for_ranges
-from envs.raster import MAX_NEAR, NEAR_FIELDS, draw, gather, is_off_road
+from envs.raster import MAX_NEAR, NEAR_FIELDS, draw, gather, is_off_road, picture_reach
 from envs.recording import Recording
 from envs.units import View
 from envs.world import World, build_world, recorded_state
 
-LOOK_AROUND = 60.0  # m; vehicles further away matter to nobody
+LOOK_AROUND = 60.0  # m; vehicles further away, and out of the picture, matter to nobody
 Traffic = Literal["blind", "reactive"]
 
 
@@ -109,6 +109,7 @@ class Replay:
         self.vehicle = np.zeros(num_egos, np.int64)
         self.frame = np.zeros(num_egos, np.int64)
         self.limit_frame = np.zeros(num_egos, np.int64)
+        self._begun = np.zeros(num_egos, bool)
         self.state = np.zeros((num_egos, 4))  # x, y, heading, speed
         self.size = np.ones((num_egos, 2), np.float32)
         self.action_limit = np.ones((num_egos, 2))
@@ -118,10 +119,13 @@ class Replay:
         self._yield_speed = np.zeros(slots)
 
     def reset(self, drives: Drives, egos: NDArray[np.integer] | None = None) -> Observation:
-        """Begin drives[i] with ego egos[i] (all of them by default), with the recorded history before it."""
-        egos = np.arange(self.num_egos) if egos is None else np.asarray(egos, np.int64)
-        if len(egos) != len(drives):
-            raise ValueError(f"{len(drives)} drives for {len(egos)} egos")
+        """Begin drive i with ego egos[i] (all of them by default), with the recorded history before it.
+
+        Raises:
+            ValueError: an ego is named twice or not there, or a drive does not start while its car is recorded.
+        """
+        egos = np.ascontiguousarray(np.arange(self.num_egos) if egos is None else egos, np.int64)
+        self._check(drives, egos)
         self.vehicle[egos], self.frame[egos], self.limit_frame[egos] = (
             drives.vehicle,
             drives.start_frame,
@@ -131,11 +135,27 @@ class Replay:
         scale = limit_scale(self.size[egos, 0].astype(np.float64))
         self.action_limit[egos] = scale[:, None] * np.array([MAX_ACCELERATION, MAX_CURVATURE])
         self._yielding[egos] = -1
+        self._begun[egos] = True
         for_ranges(
             _reset_range, len(egos), self.threads, self.world, self.view.px_per_m, egos, self.vehicle, self.frame,
             self.state, self._slot, self._images, self._vectors, self._headings,
         )  # fmt: skip
         return self.observe()
+
+    def _check(self, drives: Drives, egos: NDArray[np.integer]) -> None:
+        """Refuse what compiled code would follow out of its arrays."""
+        if len(egos) != len(drives):
+            raise ValueError(f"{len(drives)} drives for {len(egos)} egos")
+        if len(np.unique(egos)) < len(egos) or not ((egos >= 0) & (egos < self.num_egos)).all():
+            raise ValueError(f"egos={egos.tolist()} must be different ones of {self.num_egos}")
+        known = (drives.vehicle >= 0) & (drives.vehicle < len(self.world.size))
+        vehicle = np.where(known, drives.vehicle, 0)
+        there = (drives.start_frame >= self.world.first_frame[vehicle]) & (
+            drives.start_frame <= self.world.last_frame[vehicle]
+        )
+        if not (known & there).all():
+            i = int(np.argmin(known & there))
+            raise ValueError(f"drive {i}: vehicle {drives.vehicle[i]} has no frame {drives.start_frame[i]}")
 
     def observe(self) -> Observation:
         """The present and the T - 1 frames before it, without copying."""
@@ -153,7 +173,7 @@ class Replay:
             actions: (B, 2) acceleration (m/s^2) and curvature (1/m); clipped to what each vehicle can do.
             active: (B,); egos that are not stay where and when they are.
         Raises:
-            ValueError: an active ego's action is not finite, or its recording has no next frame.
+            ValueError: an active ego's action is not finite, or it has no drive, or its recording no next frame.
         """
         active = np.ones(self.num_egos, bool) if active is None else np.ascontiguousarray(active, bool)
         actions = np.ascontiguousarray(actions, np.float64)
@@ -162,8 +182,16 @@ class Replay:
         broken = active & ~np.isfinite(actions).all(1)
         if broken.any():
             raise ValueError(f"the action of ego {np.flatnonzero(broken)[0]} is not finite")
-        if (active & (self.frame >= self.world.end_frame[self.world.recording[self.vehicle]])).any():
-            raise ValueError("a recording has no next frame: end drives where they report out_of_time")
+        idle = active & ~self._begun
+        if idle.any():
+            raise ValueError(
+                f"ego {np.flatnonzero(idle)[0]} has no drive: reset it or leave it out of `active`"
+            )
+        ended = active & (self.frame >= self.world.end_frame[self.world.recording[self.vehicle]])
+        if ended.any():
+            raise ValueError(
+                f"the recording of ego {np.flatnonzero(ended)[0]} has no next frame: end drives that are out_of_time"
+            )
         self._slot = (self._slot + 1) % self.history
         result = Step.empty(self.num_egos)
         for_ranges(
@@ -223,6 +251,7 @@ def _reset_range(
     end: int,
 ) -> None:
     near = np.empty((MAX_NEAR, NEAR_FIELDS))
+    reach = max(LOOK_AROUND, picture_reach(images.shape[3], images.shape[4], px_per_m))
     history = images.shape[1] // 2
     for e in range(begin, end):
         b = egos[e]
@@ -232,7 +261,7 @@ def _reset_range(
             f = max(frame[b] - back, world.first_frame[v])
             state[b, 0], state[b, 1], state[b, 2], state[b, 3] = recorded_state(world, v, f)
             at = (slot - back) % history
-            n = gather(world, f, state[b, 0], state[b, 1], LOOK_AROUND, v, near)
+            n = gather(world, f, state[b, 0], state[b, 1], reach, v, near)
             draw(world, site, state[b, 0], state[b, 1], state[b, 2], near, n, px_per_m, images[b, at])
             _remember(b, at, history, state[b], vectors, headings, images)
 
@@ -270,6 +299,7 @@ def _step_range(
 ) -> None:
     near = np.empty((MAX_NEAR, NEAR_FIELDS))
     ego = np.empty(NEAR_FIELDS)
+    reach = max(LOOK_AROUND, picture_reach(images.shape[3], images.shape[4], px_per_m))
     history = images.shape[1] // 2
     dt = world.dt
     for b in range(begin, end):
@@ -288,15 +318,15 @@ def _step_range(
         who, now = vehicle[b], frame[b]
         length, width = float(size[b, 0]), float(size[b, 1])
         site = world.site[world.recording[who]]
-        n = gather(world, now, x, y, LOOK_AROUND, who, near)
+        n = gather(world, now, x, y, reach, who, near)
         if yielding.shape[1] > 0:
             n = reactive.place_yielding(
-                world, x, y, LOOK_AROUND, yielding[b], yield_tau[b], yield_speed[b], near, n
+                world, x, y, reach, yielding[b], yield_tau[b], yield_speed[b], near, n
             )
             ego[0], ego[1], ego[2], ego[3], ego[4], ego[5] = x, y, heading, v, length, width
             reactive.react(world, now, ego, yielding[b], yield_tau[b], yield_speed[b], near, n)
             n = reactive.place_yielding(
-                world, x, y, LOOK_AROUND, yielding[b], yield_tau[b], yield_speed[b], near, n
+                world, x, y, reach, yielding[b], yield_tau[b], yield_speed[b], near, n
             )
         draw(world, site, x, y, heading, near, n, px_per_m, images[b, slot])
         _remember(b, slot, history, state[b], vectors, headings, images)
