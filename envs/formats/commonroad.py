@@ -7,14 +7,18 @@ traffic were made from it.
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from commonroad.common.file_reader import CommonRoadFileReader
+from commonroad.geometry.obstacle_shapes.circle_obstacle_shape import CircleObstacleShape
 from commonroad.scenario.obstacle import DynamicObstacle, Obstacle, ObstacleType
 from commonroad.scenario.scenario import Scenario
 from commonroad.scenario.state import CustomState
@@ -121,12 +125,25 @@ class _Unusable(Exception):
 def _open(data: bytes, path: Path) -> Scenario:
     """What commonroad-io makes of a file; it has no exceptions of its own, so all of them mean a bad file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             scenario, _ = CommonRoadFileReader(data).open()
     except Exception as error:
         raise InputError(f"no readable CommonRoad scene: {error!r}", path=path) from error
     return scenario
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what commonroad-io warns of: tags, traffic signs and countries, which nothing here reads."""
+    log = logging.getLogger("commonroad")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _tracks(scenario: Scenario, path: Path) -> dict[str, NDArray[Any]]:
@@ -186,6 +203,8 @@ def _track(obstacle: Obstacle, states: dict[int, Any]) -> dict[str, NDArray[Any]
 
 def _box(obstacle: Obstacle) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centre (ahead, to the left) and size (length, width) of the shape's bounding box, in its own frame."""
+    if isinstance(obstacle.obstacle_shape, CircleObstacleShape):  # commonroad-io 2026.1 draws it half as wide
+        return np.zeros(2), np.full(2, 2 * obstacle.obstacle_shape.radius)
     origin = CustomState(position=np.zeros(2), orientation=0.0, hitch_angle=0.0, time_step=0)
     try:
         bounds = obstacle.obstacle_shape.compute_occupancy_for_state(origin).shapely_object.bounds

@@ -19,6 +19,10 @@ VERSIONS = ("2018b", "2020a")
 SIZES = ("length", "width", "radius")  # m, positive
 NUMBERS = (*SIZES, "x", "y", "z", "exact", "intervalStart", "intervalEnd", "originXShift")
 MAX_SIZE = 100.0  # m
+MAX_ANGLE = (
+    100.0  # rad; commonroad-io turns angles back into a circle one by one, which takes for ever from 1e9
+)
+MAX_NUMBER = 1e8  # no coordinate in m, speed or time step is larger
 
 
 def check_xml(data: bytes, path: Path) -> dict[str, int]:
@@ -76,8 +80,11 @@ class _Handler(xml.sax.handler.ContentHandler):
         self._text.append(content)
 
     def endElement(self, name: str) -> None:
-        if name in NUMBERS:
-            self._check_number(name, "".join(self._text))
+        text = "".join(self._text).strip()
+        if name in NUMBERS or (
+            name == "orientation" and text
+        ):  # an orientation may hold a number or an <exact>
+            self._check_number(name, text)
         self._open.pop()
         self._text = []
 
@@ -101,10 +108,15 @@ class _Handler(xml.sax.handler.ContentHandler):
             value = float(text)
         except ValueError:
             value = math.nan
+        limit = MAX_ANGLE if "orientation" in self._open else MAX_NUMBER
         if not math.isfinite(value):
-            fault = f"{text.strip()[:40]!r} is no finite number"
+            fault = "is no finite number"
         elif name in SIZES and not 0 < value <= MAX_SIZE:
-            fault = f"{text.strip()[:40]!r}, a size above 0 and up to {MAX_SIZE:g} m expected"
+            fault = f"is no size above 0 and up to {MAX_SIZE:g} m"
+        elif abs(value) > limit:
+            fault = f"is beyond {limit:g}"
         else:
             return
-        raise InputError(fault, path=self.path, row=self.row, column="/".join(self._open[1:]))
+        raise InputError(
+            f"{text[:40]!r} {fault}", path=self.path, row=self.row, column="/".join(self._open[1:])
+        )

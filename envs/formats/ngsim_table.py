@@ -8,6 +8,8 @@ them fast and only notices that something is wrong; then a slow second reading f
 from __future__ import annotations
 
 import csv
+import io
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -91,17 +93,18 @@ def detect(path: str | Path) -> Layout:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", path=path) from error
-    if not head.strip():
-        raise InputError("the file is empty, NGSIM text expected", path=path)
     try:
-        lines = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8").splitlines()
+        text = head.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if len(head) < HEAD_BYTES or error.start < len(head) - 4:  # else a character cut by the head's end
             raise InputError(f"no UTF-8 text (byte {error.start}), NGSIM text expected", path=path) from error
-        lines = head.decode("utf-8", "ignore").splitlines()
-    if b"\0" in head:
+        text = head.decode("utf-8-sig", "ignore")
+    if "\0" in text:
         raise InputError("no text but binary data, NGSIM text expected", path=path)
-    number, first = next((i, line) for i, line in enumerate(lines, 1) if line.strip())
+    lines = io.StringIO(text, newline=None)  # which ends lines as files do, unlike str.splitlines
+    number, first = next(((i, line) for i, line in enumerate(lines, 1) if line.strip()), (0, ""))
+    if not first:
+        raise InputError("the file is empty, NGSIM text expected", path=path)
     separator = "," if "," in first else None
     cells = [cell.strip().strip('"') for cell in (first.split(",") if separator else first.split())]
     names = {cell.lower() for cell in cells}
@@ -252,16 +255,19 @@ def explain(
 
 def _fault(name: str, cell: str, layout: Layout, rule: Rule | None) -> str | None:
     """What is wrong with a cell, or None."""
-    shown = repr(cell if len(cell) <= 40 else cell[:40] + "…")
     if name == "Location":
-        return (
-            None if cell in LOCATIONS else f"unknown location {shown}, one of {', '.join(LOCATIONS)} expected"
-        )
+        unknown = f"unknown location {_shown(cell)}, one of {', '.join(LOCATIONS)} expected"
+        return None if cell in LOCATIONS else unknown
     if name in STREET_COLUMNS and not cell:
         return None
     text = cell.strip().replace(",", "") if layout.portal else cell
-    if not NUMBER.fullmatch(text) or not np.isfinite(float(text)):
-        return f"{shown} is no finite number"
+    if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
+        return f"{_shown(cell)} is no finite number"
     if rule is not None and not rule.holds(np.array([float(text)])):
-        return f"{shown}, {rule} expected"
+        return f"{_shown(cell)}, {rule} expected"
     return None
+
+
+def _shown(cell: str) -> str:
+    """A cell as messages quote it."""
+    return repr(cell if len(cell) <= 40 else cell[:40] + "…")
