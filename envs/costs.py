@@ -67,20 +67,38 @@ def costs(image: Tensor, speed: Tensor, size: Tensor, ahead: Tensor, left: Tenso
     Returns:
         Costs of shape (...).
     """
-    length, width = size[..., 0, None, None], size[..., 1, None, None]
-    half_length = (length - OVERLAP_TOLERANCE).clamp(min=0) / 2
-    half_width = (width - OVERLAP_TOLERANCE).clamp(min=0) / 2
-    safe = HEADWAY * speed[..., None, None] + STANDSTILL_GAP
-    near = (1 + (half_length - ahead.abs()) / safe).clamp(0, 1) * (
-        (width - left.abs()) / (width - half_width)
-    ).clamp(0, 1)
-    aside = (1 - left.abs() / (LANE_WIDTH / 2)).clamp(min=0) * (ahead.abs() <= length / 2)
+    speed, size = speed[..., None, None], size[..., None, None, :]
+    near = along_mask(ahead, speed, size) * across_mask(left, size)
+    aside = beside_mask(ahead, size) * lane_mask(left)
     lane, vehicles, off_road = image.unbind(-3)
     return Costs(
         (near * vehicles).flatten(-2).amax(-1),
         (aside * lane).flatten(-2).amax(-1),
         (aside * off_road).flatten(-2).amax(-1),
     )
+
+
+def along_mask(ahead: Tensor, speed: Tensor, size: Tensor) -> Tensor:
+    """m_f at points `ahead`, of egos with `speed` (...) and `size` (..., 2); broadcasts."""
+    half_length = (size[..., 0] - OVERLAP_TOLERANCE).clamp(min=0) / 2
+    return (1 + (half_length - ahead.abs()) / (HEADWAY * speed + STANDSTILL_GAP)).clamp(0, 1)
+
+
+def across_mask(left: Tensor, size: Tensor) -> Tensor:
+    """m_l at points `left`, of egos with `size` (..., 2); broadcasts."""
+    width = size[..., 1]
+    half_width = (width - OVERLAP_TOLERANCE).clamp(min=0) / 2
+    return ((width - left.abs()) / (width - half_width)).clamp(0, 1)
+
+
+def beside_mask(ahead: Tensor, size: Tensor) -> Tensor:
+    """1 at points `ahead` that are beside an ego with `size` (..., 2), else 0; broadcasts."""
+    return (ahead.abs() <= size[..., 0] / 2).to(ahead.dtype)
+
+
+def lane_mask(left: Tensor) -> Tensor:
+    """clip(1 - |l| / (lane_width / 2), 0, 1)."""
+    return (1 - left.abs() / (LANE_WIDTH / 2)).clamp(min=0)
 
 
 @compiled

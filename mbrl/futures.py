@@ -14,6 +14,8 @@ from torch import Tensor
 from envs.context import Context
 from mbrl.forward_models.base import Prediction
 from mbrl.forward_models.separated import SeparatedModel
+from mbrl.imagination import Trajectory, costs_along
+from mbrl.warp import resample
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,16 @@ class FuturesState:
 
 @dataclass(frozen=True)
 class Futures:
-    """The scenes of B examples, T steps ahead."""
+    """The scenes of B examples, T steps ahead, under K dropout masks; an ego drives through those of mask 0."""
 
     model: SeparatedModel
     start: Context  # what was known
-    vehicles: Tensor  # (B, T, H, W), each from the observer's pose
+    vehicles: Tensor  # (K, B, T, H, W), each from the observer's pose
     observer: Tensor  # (B, T, 4)
+
+    @property
+    def num_masks(self) -> int:
+        return self.vehicles.shape[0]
 
     def encode(self) -> FuturesState:
         """The state at the beginning."""
@@ -42,7 +48,7 @@ class Futures:
         pose = self.model.drive(h.ego.now(), action)
         t = h.time
         image = self.model.look(
-            self.vehicles[:, t, None],
+            self.vehicles[0, :, t, None],
             self.observer[:, t],
             self.start.images[:, -1, ::2],
             self.start.now(),
@@ -54,14 +60,42 @@ class Futures:
         """What an actor sees in this state."""
         return h.ego
 
+    def under_all_masks(self, driven: Trajectory) -> Trajectory:
+        """A drive (B, T) through mask 0 as it would have looked, and what it would have cost, under each mask.
+
+        Returns:
+            K * B examples, mask-major.
+        """
+        if self.num_masks == 1:
+            return driven
+        view = self.model.view
+        num_masks, num, steps, height, width = self.vehicles.shape
+        with torch.no_grad():
+            others = resample(
+                self.vehicles[1:].reshape(-1, 1, height, width),
+                view,
+                self.observer.expand(num_masks - 1, -1, -1, -1).reshape(-1, 4),
+                driven.poses.expand(num_masks - 1, -1, -1, -1).reshape(-1, 4),
+            )
+            images = driven.images.repeat(num_masks, 1, 1, 1, 1)
+            images[num:, :, 1] = others.view(-1, steps, height, width)
+        poses, actions = driven.poses.repeat(num_masks, 1, 1), driven.actions.repeat(num_masks, 1, 1)
+        size = self.start.size.repeat(num_masks, 1)
+        return Trajectory(
+            images, poses, actions, costs_along(images, poses, size, gradient="position", view=view)
+        )
+
 
 @torch.no_grad()
-def foresee(model: SeparatedModel, context: Context, z: Tensor) -> Futures:
-    """Unroll a model's scene over z (B, T, z_dim); dropout is on or off as the model is."""
-    h = model.encode(context)
+def foresee(model: SeparatedModel, context: Context, z: Tensor, num_masks: int = 1) -> Futures:
+    """Unroll a model's scene over z (B, T, z_dim); dropout, if it is on, gives each of the masks its own."""
+    h = model.encode(context.repeat(num_masks))
     frames, observers = [], []
     for t in range(z.shape[1]):
-        h = model.advance(h, z[:, t])
+        h = model.advance(h, z[:, t].repeat(num_masks, 1))
         frames.append(h.vehicles[:, -1])
-        observers.append(h.observer)
-    return Futures(model, context, torch.stack(frames, 1), torch.stack(observers, 1))
+        observers.append(h.observer[: context.batch_size])
+    vehicles = torch.stack(frames, 1)
+    return Futures(
+        model, context, vehicles.view(num_masks, -1, *vehicles.shape[1:]), torch.stack(observers, 1)
+    )

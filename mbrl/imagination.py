@@ -10,16 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from envs.context import Context
-from envs.costs import Costs, costs, pixel_grid
+from envs.costs import (
+    LANE_WIDTH,
+    Costs,
+    across_mask,
+    along_mask,
+    beside_mask,
+    costs,
+    lane_mask,
+    pixel_grid,
+)
 from envs.units import View
 from mbrl.forward_models.base import Prediction
-from mbrl.warp import pixel_coordinates
+from mbrl.warp import relative_points
 
 Actor = Callable[[Context], Tensor]
 Gradient = Literal["position", "pixels"]
@@ -89,9 +99,60 @@ def imagine(
 
 def costs_along(images: Tensor, poses: Tensor, size: Tensor, *, gradient: Gradient, view: View) -> Costs:
     """Costs (B, T) of pictures (B, T, 3, H, W) seen from poses (B, T, 4) by egos of size (B, 2); see `imagine`."""
-    if gradient == "position":
-        ahead, left = pixel_coordinates(view, poses.detach(), poses)
-        images = images.detach()
-    else:
-        ahead, left = pixel_grid(view, poses)
-    return costs(images, poses[..., 3].detach(), size[:, None].expand(-1, images.shape[1], -1), ahead, left)
+    speed, size = poses[..., 3].detach(), size[:, None].expand(-1, images.shape[1], -1)
+    if gradient == "pixels":
+        return costs(images, speed, size, *pixel_grid(view, poses))
+    return _costs_by_position(images.detach(), poses, speed, size, view)
+
+
+def _costs_by_position(images: Tensor, poses: Tensor, speed: Tensor, size: Tensor, view: View) -> Costs:
+    """Costs whose gradient is that of the ego's masks moving over fixed pictures.
+
+    The masks are products m(f) n(l), read where the pixels lie ahead and to the left of the ego. Moving the ego ahead
+    by df, to the left by dl and turning it by dh moves a pixel by (-df + l dh, -dl - f dh), so that at the pixels
+    that attain the maximum (averaged, if several do) the cost i m(f) n(l) of intensity i changes by
+
+        i m'(f) n(l) (-df + l dh) + i m(f) n'(l) (-dl - f dh)
+
+    which is all that is kept of the pictures: no graph over pixels.
+    """
+    n = poses.shape[0] * poses.shape[1]
+    rows, columns = pixel_grid(view, poses)
+    reach = max(float(size[..., 1].max()), LANE_WIDTH / 2)
+    inside = columns[0].abs() <= reach  # the masks are 0 in all other columns
+    images, columns = images[..., inside], columns[:, inside]
+    ahead, left = rows[:, 0].expand(n, -1), columns[0].expand(n, -1)
+    speed, size = speed.reshape(n, 1), size.reshape(n, 1, 2)
+    fixed = poses.detach()
+    df, dl = (-shift for shift in relative_points(fixed.new_zeros(()), fixed.new_zeros(()), fixed, poses))
+    dh = poses[..., 2] - fixed[..., 2]
+
+    def cost(channel: int, m: Callable[[Tensor], Tensor], across: Callable[[Tensor], Tensor]) -> Tensor:
+        (mf, slope_f), (ml, slope_l) = _with_slope(m, ahead), _with_slope(across, left)
+        image = images[:, :, channel].flatten(0, 1)
+        values = image * mf[:, :, None] * ml[:, None, :]
+        top = values.amax((1, 2))
+        tied = values == top[:, None, None]
+        weight = image * tied / tied.sum((1, 2), keepdim=True)
+
+        def total(by_row: Tensor, by_column: Tensor) -> Tensor:
+            return torch.einsum("nhw,nh,nw->n", weight, by_row, by_column).view(poses.shape[:2])
+
+        change_f, change_l = total(slope_f, ml), total(mf, slope_l)
+        turning = total(slope_f, ml * left) - total(mf * ahead, slope_l)
+        return top.view(poses.shape[:2]) - change_f * df - change_l * dl + turning * dh
+
+    near = cost(1, partial(along_mask, speed=speed, size=size), partial(across_mask, size=size))
+    lane, off_road = (cost(k, partial(beside_mask, size=size), lane_mask) for k in (0, 2))
+    return Costs(near, lane, off_road)
+
+
+def _with_slope(profile: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and derivatives of a function of each element."""
+    with torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        value = profile(x)
+        if not value.requires_grad:
+            return value, torch.zeros_like(value)
+        (slope,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), slope

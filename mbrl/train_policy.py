@@ -32,7 +32,7 @@ from envs.units import View
 from envs.windows import WindowConfig, WindowSampler
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.forward_models import SeparatedModel
-from mbrl.futures import foresee
+from mbrl.futures import Futures, foresee
 from mbrl.imagination import Trajectory, imagine
 from mbrl.loop import train
 from mbrl.progress import Progress
@@ -285,22 +285,22 @@ def _imagined_losses(
 ) -> Iterator[tuple[Tensor, dict[str, float]]]:
     """The same for trajectories imagined through the model, a block of contexts at a time."""
     model = trained.model
-    masks = config.masks if config.counts_uncertainty else 1
+    masks, uncertainty = (config.masks, trained.uncertainty) if config.counts_uncertainty else (1, None)
     view: View = config.policy.view
 
-    def loss_of(dynamics: Any, encode: Callable[[], Any], z: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_through(futures: Futures, z: Tensor) -> tuple[Tensor, dict[str, float]]:
+        h = futures.encode()
+        driven = imagine(futures, policy.drive, h, z, config.horizon, gradient="position", view=view)
+        return mpur_loss(futures.under_all_masks(driven), uncertainty, config)
+
+    def loss_under(context: Context, z: Tensor) -> tuple[Tensor, dict[str, float]]:
+        many, many_z = context.repeat(masks), z.repeat(masks, 1, 1)
         with dropout_on(model):
             trajectory = imagine(
-                dynamics,
-                policy.drive,
-                encode(),
-                z,
-                config.horizon,
-                gradient=model.gradient,
-                view=view,
-                num_masks=masks,
-            )
-        return mpur_loss(trajectory, trained.uncertainty if config.counts_uncertainty else None, config)
+                model, policy.drive, model.encode(many), many_z, config.horizon,
+                gradient=model.gradient, view=view, num_masks=masks,
+            )  # fmt: skip
+        return mpur_loss(trajectory, uncertainty, config)
 
     sampler = WindowSampler(
         recordings, _windows(config, targets=(), perturbed=config.perturbed), batch_size=config.batch_size,
@@ -314,16 +314,13 @@ def _imagined_losses(
         torch.manual_seed(np.random.SeedSequence((config.seed, 2, block)).generate_state(1)[0])  # dropout
         batches: list[Callable[[], tuple[Tensor, dict[str, float]]]] = []
         for _ in range(config.block):
-            context = context_of_windows(next(stream), device).repeat(masks)
-            z = model.prior(context.batch_size // masks, config.horizon, like=context.size).repeat(
-                masks, 1, 1
-            )
+            context = context_of_windows(next(stream), device)
+            z = model.prior(context.batch_size, config.horizon, like=context.size)
             if isinstance(model, SeparatedModel):
                 with dropout_on(model):
-                    futures = foresee(model, context, z)
-                batches.append(partial(loss_of, futures, futures.encode, z))
+                    batches.append(partial(loss_through, foresee(model, context, z, masks), z))
             else:
-                batches.append(partial(loss_of, model, partial(model.encode, context), z))
+                batches.append(partial(loss_under, context, z))
         order = np.random.default_rng((config.seed, 3, block))
         for _ in range(config.epochs):
             for k in order.permutation(config.block):

@@ -16,6 +16,21 @@ from envs.costs import pixel_grid
 from envs.units import View
 
 
+def relative_points(
+    ahead: Tensor, left: Tensor, seen_from: Tensor, relative_to: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Points given as metres ahead and to the left (...) of poses `seen_from` (..., >= 3), measured from others.
+
+    Returns:
+        Metres ahead and to the left of `relative_to` (..., >= 3), (...) each; differentiable in all arguments.
+    """
+    turned = seen_from[..., 2] - relative_to[..., 2]
+    dx, dy = seen_from[..., 0] - relative_to[..., 0], seen_from[..., 1] - relative_to[..., 1]
+    c, s = torch.cos(relative_to[..., 2]), torch.sin(relative_to[..., 2])
+    cos, sin = torch.cos(turned), torch.sin(turned)
+    return dx * c + dy * s + ahead * cos - left * sin, dy * c - dx * s + ahead * sin + left * cos
+
+
 def pixel_coordinates(view: View, seen_from: Tensor, relative_to: Tensor) -> tuple[Tensor, Tensor]:
     """Where the pixels of a picture lie, relative to another pose.
 
@@ -26,12 +41,7 @@ def pixel_coordinates(view: View, seen_from: Tensor, relative_to: Tensor) -> tup
         Metres ahead and to the left, (..., H, W) each.
     """
     ahead, left = pixel_grid(view, seen_from)
-    turned = (seen_from[..., 2] - relative_to[..., 2])[..., None, None]
-    dx, dy = seen_from[..., 0] - relative_to[..., 0], seen_from[..., 1] - relative_to[..., 1]
-    c, s = torch.cos(relative_to[..., 2]), torch.sin(relative_to[..., 2])
-    da, dl = (dx * c + dy * s)[..., None, None], (dy * c - dx * s)[..., None, None]
-    cos, sin = torch.cos(turned), torch.sin(turned)
-    return da + ahead * cos - left * sin, dl + ahead * sin + left * cos
+    return relative_points(ahead, left, seen_from[..., None, None, :], relative_to[..., None, None, :])
 
 
 def sampling_grid(view: View, ahead: Tensor, left: Tensor) -> Tensor:
