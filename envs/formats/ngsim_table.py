@@ -32,6 +32,7 @@ TEXT_COLUMNS = (
 STREET_COLUMNS = ("O_Zone", "D_Zone", "Int_ID", "Section_ID", "Direction", "Movement")  # empty on motorways
 PORTAL_COLUMNS = (*TEXT_COLUMNS[:14], *STREET_COLUMNS, *TEXT_COLUMNS[14:], "Location")
 LOCATIONS = ("i-80", "us-101", "lankershim", "peachtree")
+BLANK = " \t\r\n"  # what pandas takes for white space; Python knows more
 CHUNK_ROWS = 2**18
 HEAD_BYTES = 2**16
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -59,8 +60,8 @@ class Layout:
     def split(self, line: str) -> list[str]:
         """The cells of one line."""
         if self.separator is None:
-            return line.split()
-        return next(csv.reader([line])) if self.portal else [cell.strip() for cell in line.split(",")]
+            return re.split("[ \t]+", line.strip(BLANK))
+        return next(csv.reader([line])) if self.portal else [cell.strip(BLANK) for cell in line.split(",")]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def detect(path: str | Path) -> Layout:
     if "\0" in text:
         raise InputError("no text but binary data, NGSIM text expected", path=path)
     lines = io.StringIO(text, newline=None)  # which ends lines as files do, unlike str.splitlines
-    number, first = next(((i, line) for i, line in enumerate(lines, 1) if line.strip()), (0, ""))
+    number, first = next(((i, line) for i, line in enumerate(lines, 1) if line.strip(BLANK)), (0, ""))
     if not first:
         raise InputError("the file is empty, NGSIM text expected", path=path)
     separator = "," if "," in first else None
@@ -222,7 +223,7 @@ def _lines(layout: Layout) -> Iterator[tuple[int, str]]:
     """The lines of data that are not blank, with their 1-based numbers in the file."""
     with layout.path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, line in enumerate(file, 1):
-            if number > layout.header_lines and line.strip():
+            if number > layout.header_lines and line.strip(BLANK):
                 yield number, line.rstrip("\r\n")
 
 
@@ -260,7 +261,7 @@ def _fault(name: str, cell: str, layout: Layout, rule: Rule | None) -> str | Non
         return None if cell in LOCATIONS else unknown
     if name in STREET_COLUMNS and not cell:
         return None
-    text = cell.strip().replace(",", "") if layout.portal else cell
+    text = cell.strip(BLANK).replace(",", "") if layout.portal else cell
     if not NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         return f"{_shown(cell)} is no finite number"
     if rule is not None and not rule.holds(np.array([float(text)])):
