@@ -36,7 +36,10 @@ def disagreement(trajectory: Trajectory, num_masks: int) -> Terms:
 
     def variance(x: Tensor) -> Tensor:
         by_mask = x.view(num_masks, -1, *x.shape[1:])
-        return (by_mask - by_mask.mean(0)).square().sum(0) / max(num_masks - 1, 1)
+        away = (
+            by_mask - by_mask[0].detach()
+        )  # 0 where masks agree, while their mean would be off by its rounding
+        return (away - away.mean(0)).square().sum(0) / max(num_masks - 1, 1)
 
     x, y, heading, speed = trajectory.poses.unbind(-1)
     vector = torch.stack([x, y, speed * torch.cos(heading), speed * torch.sin(heading)], -1)
@@ -69,8 +72,10 @@ class Uncertainty(nn.Module):
         self.std.copy_(terms.std(1))
 
     def forward(self, terms: Terms) -> Tensor:
-        """U (B, T). A term that never varied in training counts nothing."""
+        """U (B, T). A term that never varied in training counts nothing. ValueError beyond the steps that were fitted."""
         steps = terms.image.shape[1]
+        if steps > self.mean.shape[1]:
+            raise ValueError(f"U is known for {self.mean.shape[1]} steps, not for {steps}")
         mean, std = self.mean[:, None, :steps], self.std[:, None, :steps]
         normal = (torch.stack(list(terms)) - mean) / std.clamp(min=1e-12)
         return torch.where(std > 1e-12, torch.relu(normal - self.hinge), 0.0).sum(0)

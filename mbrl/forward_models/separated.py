@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from envs.context import Context
 from envs.kinematics import step as drive
 from envs.units import View
-from envs.context import Context
 from mbrl.forward_models.base import ForwardModel, Prediction, Timing
 from mbrl.warp import resample
 
