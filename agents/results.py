@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from envs.errors import InputError
 from envs.formats.atomic import atomic_path
 
 MAX_NAMED = 3  # a table's title names no more recordings
+WIDE = 140  # columns of a terminal that shows all measures
+NUM_NARROW = 5  # measures shown in a narrower one
 
 
 def results(evaluation: Evaluation) -> dict[str, Any]:
@@ -128,35 +130,25 @@ def car_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
             yield {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in _plain(row).items()}
 
 
-def table(data: Mapping[str, Any]) -> Table:
-    """The agents of a `results` dictionary for the terminal; success and distance with their 95 % intervals."""
+def table(data: Mapping[str, Any], width: int = WIDE) -> Table:
+    """The agents of a `results` dictionary for the terminal; success and distance with their 95 % intervals.
+
+    On fewer than WIDE columns the first measures alone are shown.
+    """
     dropped = f", {len(data['dropped'])} dropped (their human fails)" if data["dropped"] else ""
     where = (
         data["recording"] if len(data["recordings"]) <= MAX_NAMED else f"{len(data['recordings'])} recordings"
     )
     title = f"{where}: {data['cars']} cars of split {data['split']}{dropped}"
     out = Table(title=title, title_justify="left")
-    out.add_column("agent")
-    for heading in (
-        "success %", "distance m", "box less\n1 m %", "box %", "collisions\n(at fault)", "off\nroad", "out of\ntime",
-        "speed vs\nhuman", "min\nTTC s", "jerk\nm/s³", "ms per\naction",
-    ):  # fmt: skip
+    out.add_column("agent", no_wrap=True)
+    shown = list(MEASURES.items())[: None if width >= WIDE else NUM_NARROW]
+    if width < WIDE:
+        out.caption = "more measures in results.json, or in a wider terminal"
+    for heading, _ in shown:
         out.add_column(heading, justify="right", no_wrap=True)
     for row in [*data["agents"], *data.get("pooled", [])]:
-        out.add_row(
-            row_label(row),
-            with_interval(row["success"], row["success_ci"], scale=100),
-            with_interval(row["distance_m"], row["distance_ci"]),
-            number(row["success_box_less_1m"], 1, scale=100),
-            number(row["success_box"], 1, scale=100),
-            f"{row['collisions']} ({row['collisions_at_fault']})",
-            str(row["off_road"]),
-            str(row["out_of_time"]),
-            number(row["speed_vs_human"], 2),
-            number(row["min_ttc_s"], 1),
-            number(row["jerk"], 1),
-            number(row["seconds_per_action"], 2, scale=1000),
-        )
+        out.add_row(row_label(row), *(measure(row) for _, measure in shown))
     return out
 
 
@@ -180,3 +172,18 @@ def with_interval(value: float, interval: Sequence[float], *, scale: float = 1) 
 def number(value: float | None, digits: int, *, scale: float = 1) -> str:
     """A number with so many digits after the point, or a dash for None."""
     return "–" if value is None else f"{value * scale:.{digits}f}"
+
+
+MEASURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "success %": lambda row: with_interval(row["success"], row["success_ci"], scale=100),
+    "distance m": lambda row: with_interval(row["distance_m"], row["distance_ci"]),
+    "hits (at\nfault)": lambda row: f"{row['collisions']} ({row['collisions_at_fault']})",
+    "off\nroad": lambda row: str(row["off_road"]),
+    "speed vs\nhuman": lambda row: number(row["speed_vs_human"], 2),
+    "out of\ntime": lambda row: str(row["out_of_time"]),
+    "box less\n1 m %": lambda row: number(row["success_box_less_1m"], 1, scale=100),
+    "box %": lambda row: number(row["success_box"], 1, scale=100),
+    "min\nTTC s": lambda row: number(row["min_ttc_s"], 1),
+    "jerk\nm/s³": lambda row: number(row["jerk"], 1),
+    "ms per\naction": lambda row: number(row["seconds_per_action"], 2, scale=1000),
+}

@@ -227,6 +227,9 @@ def evaluate(
     out: Annotated[Path, arg(metavar="DIR")],
     agent: Agents,
     split: Literal["test", "validation", "train", "all"] = "test",
+    traffic: Literal["blind", "reactive"] = "blind",
+    history: int = 20,
+    min_seconds: float = 5.0,
     seed: int = 0,
     device: Device = "cpu",
 ) -> None:
@@ -238,6 +241,9 @@ def evaluate(
         agent: human, no-action, or the folder of a trained policy. Give the option once for each agent; they are
             listed in that order.
         split: which of the recorded cars are taken over.
+        traffic: blind (the others follow the recording) or reactive (they brake for the ego).
+        history: recorded frames (0.1 s) a car must have before it is taken over.
+        min_seconds: the shortest drive that is scored.
         seed: of everything random.
         device: where networks run.
     """
@@ -253,8 +259,13 @@ def evaluate(
 
     drivers = [agent_by_name(name, device) for name in agent]
     names = [path.name for path in files]
-    evaluation = evaluate_with_bars(drivers, _read_all(files), names=names, split=split, seed=seed)
-    Console().print(table(write_results(evaluation, out)))
+    with _naming_bad_arguments():
+        evaluation = evaluate_with_bars(
+            drivers, _read_all(files), names=names, split=split, traffic=traffic, history=history,
+            min_seconds=min_seconds, seed=seed,
+        )  # fmt: skip
+    console = Console()
+    console.print(table(write_results(evaluation, out), console.width))
 
 
 def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = False) -> None:

@@ -78,7 +78,8 @@ def run_demo(
             tracker.log(numbers, 0)
         for name in (REPORT_FILE, VIDEO_FILE, "results.json"):
             tracker.log_artifact(out / name)
-    Console().print(table(data))
+    console = Console()
+    console.print(table(data, console.width))
     say(f"done in {duration(time.monotonic() - began)}; open {out / REPORT_FILE}")
 
 

@@ -72,7 +72,11 @@ class Uncertainty(nn.Module):
         self.std.copy_(terms.std(1))
 
     def forward(self, terms: Terms) -> Tensor:
-        """U (B, T). A term that never varied in training counts nothing. ValueError beyond the steps that were fitted."""
+        """U (B, T). A term that never varied in training counts nothing.
+
+        Raises:
+            ValueError: more steps than were fitted.
+        """
         steps = terms.image.shape[1]
         if steps > self.mean.shape[1]:
             raise ValueError(f"U is known for {self.mean.shape[1]} steps, not for {steps}")
