@@ -40,9 +40,9 @@ class Congestion:
 
 LEVELS: dict[str, tuple[Congestion, ...]] = {
     "i80": (
-        Congestion(main=8800, ramp=750, mean=11.0, amplitude=2.5, carpool=1450, carpool_speed=17.0),
-        Congestion(main=8400, ramp=800, mean=9.3, amplitude=3.0, carpool=1400, carpool_speed=14.0),
-        Congestion(main=8400, ramp=800, mean=8.2, amplitude=3.0, carpool=1350, carpool_speed=12.0),
+        Congestion(main=8800, ramp=650, mean=11.0, amplitude=2.5, carpool=1450, carpool_speed=17.0),
+        Congestion(main=8800, ramp=650, mean=8.8, amplitude=3.0, carpool=1400, carpool_speed=14.0),
+        Congestion(main=8800, ramp=650, mean=7.8, amplitude=3.0, carpool=1350, carpool_speed=12.0),
     ),
     "us101": (
         Congestion(main=8200, ramp=600, mean=15.0, amplitude=4.0),
@@ -68,8 +68,8 @@ class TrafficConfig:
     queue_speed: float = 4.0  # m/s there meanwhile
 
     def __post_init__(self) -> None:
-        if not self.minutes > 0:
-            raise ValueError(f"minutes={self.minutes} must be positive")
+        if not 0 < self.minutes < 24 * 60:
+            raise ValueError(f"minutes={self.minutes} must be positive and less than a day")
         if self.warmup < 0:
             raise ValueError(f"warmup={self.warmup} must not be negative")
         if self.seed < 0:

@@ -112,9 +112,12 @@ def routes_xml(vehicles: list[Vehicle], layout: Layout) -> str:
     if layout.side.exit_nose is not None:
         routes |= {"main_exit": f"upstream {beside} {EXIT}", "ramp_exit": f"{RAMP} {beside} {EXIT}"}
     lines = [f'<route id="{name}" edges="{edges}"/>' for name, edges in routes.items()]
-    change = " ".join(f'{k}="{v}"' for k, v in LANE_CHANGES.items())
     vclass = {"main": "passenger", "ramp": "custom1", "carpool": "hov"}
     for v in vehicles:
+        stay = (
+            {"lcSpeedGain": 0} if v.entry == "carpool" else {}
+        )  # carpools keep to their lane, as they do on I-80
+        change = " ".join(f'{k}="{value}"' for k, value in {**LANE_CHANGES, **stay}.items())
         lines.append(
             f'<vType id="t{v.id}" vClass="{vclass[v.entry]}" length="{v.length:.3f}" width="{v.width:.3f}" '
             f'carFollowModel="EIDM" tau="{v.time_gap}" accel="{v.accel:.3f}" decel="2.2" minGap="{v.min_gap}" '

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
-from envs.compiled import compiled
 from envs.sites import Layout
-from envs.traffic.config import DT
 from envs.traffic.drivers import Vehicle
+from envs.traffic.path import smooth_path, steering_distance
 from envs.traffic.simulate import Tracks
 from envs.traffic.wander import limit, room, wander
 
-STEERING_TIME = 0.5  # s; lateral motion is smoothed over it, since SUMO starts and stops it within a step
-LARGEST_SLOPE = 0.25  # sideways metres per metre forwards, at most
-SHUFFLE = 0.4  # m/s sideways at a standstill; below `envs.recording.MIN_HEADING_SPEED`, so that no heading turns by it
+ROUNDS = (
+    4  # of looking at neighbours: the first lets drivers wander, the others part those who came too close
+)
+MARGIN = 60.0  # m before and after the site over which paths are smoothed too
+EDGE_CLEAR = 0.1  # m kept from the road's edges before the last smoothing
 
 Floats = NDArray[np.float64]
 
@@ -37,22 +36,28 @@ class Rows:
 
 
 def observe(tracks: Tracks, vehicles: list[Vehicle], layout: Layout, generator: np.random.Generator) -> Rows:
-    """Smooth, let drivers wander, bend the side lane, and keep what is within the observed road."""
-    length, width, kind = _sizes(tracks, vehicles)
+    """Bend the side lane, let drivers wander but keep apart, and keep what is within the observed road."""
+    tracks, length, width, kind = _near(tracks, vehicles, layout)
     x = tracks.x - length / 2  # SUMO locates front bumpers
     begins = np.flatnonzero(np.diff(tracks.vehicle, prepend=-1))
     offsets = np.append(begins, len(x))
-    lane_y = np.empty_like(x)
-    for begin, end in pairwise(offsets):
-        smooth = gaussian_filter1d(tracks.y[begin:end], STEERING_TIME / DT, mode="nearest")
-        lane_y[begin:end] = steerable(x[begin:end], smooth)
-    lane_y += _wander(tracks, x, lane_y, length, width, offsets, layout, generator)
+    spread = steering_distance(length[begins]) / np.sqrt(2)  # smoothed twice
+    lane_y = smooth_path(x, tracks.y, offsets, spread)
     aside = lane_y < layout.right_edge
     beside = aside | (layout.side.ramp_offset(x) == 0)
     right = np.where(beside, layout.drivable_right(x + length / 2), layout.right_edge)
-    y = np.clip(
-        layout.place(x, lane_y), right + width / 2, -width / 2
-    )  # a taper leaves less room than SUMO's lane
+    lowest, highest = right + EDGE_CLEAR + width / 2, -EDGE_CLEAR - width / 2
+    y = np.clip(layout.place(x, lane_y), lowest, highest)
+    distance = x - np.repeat(x[begins], np.diff(offsets))
+    offset = wander(distance, offsets, generator)
+    frames = tracks.frame - tracks.frame.min()
+    by_frame = np.argsort(frames, kind="stable")
+    frame_offsets = np.concatenate([[0], np.cumsum(np.bincount(frames))])
+    for _ in range(ROUNDS):
+        to_left, to_right = room(x, y, length, width, lowest, highest, by_frame, frame_offsets)
+        y = np.clip(y + limit(offset, distance, to_left, to_right, offsets), lowest, highest)
+        offset = np.zeros_like(y)  # wander once; then only make way
+    y = smooth_path(x, y, offsets, spread)
     first, last = layout.side.span()
     seen = (x >= 0) & (x <= layout.length) & (~aside | ((x >= first) & (x <= last)))
     return Rows(
@@ -66,46 +71,13 @@ def observe(tracks: Tracks, vehicles: list[Vehicle], layout: Layout, generator: 
     )
 
 
-@compiled
-def steerable(x: Floats, y: Floats) -> Floats:
-    """y of a track, held back where it moves sideways faster than LARGEST_SLOPE times forwards: SUMO lets cars that
-    hardly move slide across at full lateral speed; here they shuffle slowly until they drive on."""
-    out = y.copy()
-    for i in range(1, len(x)):
-        forwards = x[i] - x[i - 1]
-        reach = max(LARGEST_SLOPE * forwards, SHUFFLE * DT - 0.8 * forwards)
-        out[i] = out[i - 1] + min(max(y[i] - out[i - 1], -reach), reach)
-    return out
-
-
-def _sizes(tracks: Tracks, vehicles: list[Vehicle]) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Length, width and class of each row's vehicle; ids count from 1 in the order of `vehicles`."""
-    index = tracks.vehicle - 1
+def _near(
+    tracks: Tracks, vehicles: list[Vehicle], layout: Layout
+) -> tuple[Tracks, Floats, Floats, NDArray[np.int64]]:
+    """The rows on and shortly before and after the site, with each row's length, width and class."""
+    near = (tracks.x > -MARGIN) & (tracks.x < layout.length + MARGIN)
+    rows = Tracks(tracks.vehicle[near], tracks.frame[near], tracks.x[near], tracks.y[near])
+    index = rows.vehicle - 1  # ids count from 1 in the order of `vehicles`
     length = np.array([v.length for v in vehicles])[index]
     width = np.array([v.width for v in vehicles])[index]
-    return length, width, np.array([v.kind for v in vehicles])[index]
-
-
-def _wander(
-    tracks: Tracks,
-    x: Floats,
-    lane_y: Floats,
-    length: Floats,
-    width: Floats,
-    offsets: NDArray[np.int64],
-    layout: Layout,
-    generator: np.random.Generator,
-) -> Floats:
-    """Each row's offset to the left, within the room that neighbours, lane edges and tapers leave."""
-    distance = x - np.repeat(x[offsets[:-1]], np.diff(offsets))
-    frames = tracks.frame - tracks.frame.min()
-    by_frame = np.argsort(frames, kind="stable")
-    frame_offsets = np.concatenate([[0], np.cumsum(np.bincount(frames))])
-    aside = lane_y < layout.right_edge
-    narrowing = np.maximum(layout.side.width(x + length / 2, layout.lane_width) / layout.lane_width, 0.2)
-    side_edge = layout.lane_width - width / 2 * (
-        1 / narrowing - 1
-    )  # a squeezed lane leaves less room in straight lanes
-    right = layout.right_edge - np.where(aside, side_edge, 0.0)
-    to_left, to_right = room(x, lane_y, length, width, np.zeros_like(x), right, by_frame, frame_offsets)
-    return limit(wander(distance, offsets, generator), distance, to_left, to_right, offsets)
+    return rows, length, width, np.array([v.kind for v in vehicles])[index]

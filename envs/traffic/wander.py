@@ -19,7 +19,7 @@ SWAY = 0.10  # m, mean over drivers of the weaving's standard deviation
 WAVELENGTHS = (80.0, 400.0)  # m
 NUM_WAVES = 4
 LARGEST = 0.4  # m
-KEPT_CLEAR = 0.3  # m between sides of neighbours that wander may not use
+KEPT_CLEAR = 0.5  # m between sides of neighbours that wander may not use
 LOOKOUT = 20  # m of driving before and after a tight spot over which wander fades
 BESIDE = 3.0  # m ahead and behind within which a neighbour counts as beside
 
@@ -52,18 +52,18 @@ def room(
     y: Floats,
     length: Floats,
     width: Floats,
-    left: Floats,
-    right: Floats,
+    lowest: Floats,
+    highest: Floats,
     by_frame: NDArray[np.int64],
     frame_offsets: NDArray[np.int64],
 ) -> tuple[Floats, Floats]:
     """How far each row may be shifted to the left and to the right: half of what the gap to whoever is beside it has
-    over KEPT_CLEAR, and all of the way to the road's edges (`left`, `right`: their y at the row).
+    over KEPT_CLEAR, and no further than to `lowest` and `highest`, the bounds of y that the road's edges set.
 
     SUMO lets cars that straddle lanes pass within millimetres; there the room is negative and pushes them apart.
     """
-    to_left = np.maximum(left - y - width / 2, 0.0)
-    to_right = np.maximum(y - width / 2 - right, 0.0)
+    to_left = np.maximum(highest - y, 0.0)
+    to_right = np.maximum(y - lowest, 0.0)
     for f in range(len(frame_offsets) - 1):
         rows = by_frame[frame_offsets[f] : frame_offsets[f + 1]]
         rows = rows[np.argsort(x[rows])]
@@ -76,7 +76,9 @@ def room(
                 if x[j] - x[i] > BESIDE + (length[i] + length[j]) / 2:
                     continue
                 gap = abs(y[j] - y[i]) - (width[i] + width[j]) / 2
-                share = max((gap - KEPT_CLEAR) / 2, -KEPT_CLEAR / 2)
+                if gap < 0 and x[j] - x[i] > (length[i] + length[j]) / 2:
+                    continue  # one behind the other
+                share = (gap - KEPT_CLEAR) / 2
                 above, below = (i, j) if y[i] > y[j] else (j, i)
                 to_right[above] = min(to_right[above], share)
                 to_left[below] = min(to_left[below], share)
