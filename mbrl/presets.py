@@ -31,6 +31,7 @@ def model_training(preset: Preset, seed: int = 0) -> ModelTraining:
             model=PaperConfig(),
             stages=(Stage(steps=20, updates=200_000, batch_size=64),),
             learning_rate=1e-4,
+            mixed_precision=True,
             horizon=30,
             masks=10,
             seed=seed,

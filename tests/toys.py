@@ -51,3 +51,25 @@ def random_traffic(
     return Recording.from_tracks(
         site=straight_site(num_lanes, length), **{k: np.concatenate(v) for k, v in columns.items()}
     )
+
+
+def orderly_traffic(seconds: float = 90.0, num_lanes: int = 4, headway: float = 3.0, seed: int = 0) -> Recording:
+    """Lanes of cars that follow each other at equal speed, 2 m/s faster in each lane to the left, and never touch."""
+    rng = np.random.default_rng(seed)
+    num_frames = round(seconds / 0.1)
+    columns: dict[str, list[np.ndarray]] = {k: [] for k in ("vehicle_id", "frame", "x", "y", "length", "width")}
+    for lane in range(num_lanes):
+        speed = 16.0 - 2 * lane
+        for k, entry in enumerate(np.arange(-15.0, seconds, headway)):
+            frames = np.arange(max(0, round(entry / 0.1)), min(num_frames, round((entry + 320 / speed) / 0.1)))
+            if len(frames) < 30:
+                continue
+            columns["vehicle_id"].append(np.full(len(frames), 1000 * lane + k + 1))
+            columns["frame"].append(frames)
+            columns["x"].append(speed * (frames * 0.1 - entry))
+            columns["y"].append(np.full(len(frames), lane_centre(lane) + rng.uniform(-0.3, 0.3)))
+            columns["length"].append(np.full(len(frames), rng.uniform(3.5, 5.5)))
+            columns["width"].append(np.full(len(frames), rng.uniform(1.7, 2.1)))
+    return Recording.from_tracks(
+        site=straight_site(num_lanes), **{k: np.concatenate(v) for k, v in columns.items()}
+    )
