@@ -1,0 +1,78 @@
+"""Small models, and contexts to start them from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from envs.context import Context, context_of_windows
+from envs.recording import Recording
+from envs.units import View
+from envs.windows import WindowConfig, Windows, WindowSampler
+from mbrl.forward_models import ForwardModel, PaperConfig, SeparatedConfig, SeparatedModel, Timing, build
+
+VIEW = View(height=41, width=18)
+TIMING = Timing(frames=3, stride=2)
+CHANNELS = (4, 6, 8)
+VARIANTS = {
+    "deterministic": PaperConfig(timing=TIMING, view=VIEW, channels=CHANNELS, hidden=8, z_dim=0),
+    "vae": PaperConfig(timing=TIMING, view=VIEW, channels=CHANNELS, hidden=8, z_dim=3),
+    "separated": SeparatedConfig(timing=TIMING, view=VIEW, channels=CHANNELS, back=(0, 1, 2), z_dim=3),
+    "separated, no z": SeparatedConfig(timing=TIMING, view=VIEW, channels=CHANNELS, back=(0, 2), z_dim=0),
+}
+
+
+def small_model(variant: str) -> ForwardModel[Any]:
+    """An evaluated model of a variant whose every weight matters: the separated one's last layer begins at zero."""
+    torch.manual_seed(0)
+    model = build(VARIANTS[variant])
+    if isinstance(model, SeparatedModel):
+        nn.init.normal_(model.up1.weight, std=0.3)
+    return model.eval()
+
+
+def random_context(batch: int = 2, timing: Timing = TIMING, view: View = VIEW, seed: int = 0) -> Context:
+    """Blots of traffic around egos that gently turn and speed up, by the kinematics."""
+    rng = torch.Generator().manual_seed(seed)
+    blots = torch.rand(batch, timing.frames, 3, view.height, view.width, generator=rng)
+    back = torch.arange(timing.frames - 1, -1, -1.0) * timing.step_seconds
+    speed = 8 + 4 * torch.rand(batch, 1, generator=rng) - 0.5 * back
+    heading = 0.1 * torch.randn(batch, 1, generator=rng) - 0.02 * back
+    x = 150 + 50 * torch.rand(batch, 1, generator=rng) - speed * back
+    y = -5 - 0.1 * speed * back
+    size = torch.tensor([4.5, 1.9]) + torch.rand(batch, 2, generator=rng)
+    return Context((blots - 0.6).clamp(min=0) * 2.5, torch.stack([x, y, heading, speed], -1), size)
+
+
+def random_actions(batch: int = 2, steps: int = 3, seed: int = 1) -> Tensor:
+    """(batch, steps, 2) in m/s^2 and 1/m."""
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, steps, 2, generator=rng) * torch.tensor([1.0, 0.005])
+
+
+def windows_at(
+    recording: Recording,
+    vehicle: int,
+    frame: int,
+    *,
+    timing: Timing = TIMING,
+    view: View = VIEW,
+    steps: int = 0,
+) -> Windows:
+    """The window of one vehicle's frame; its targets are those of the straight observer."""
+    config = WindowConfig(
+        context=timing.context, targets=timing.targets(steps), observer="straight", view=view
+    )
+    sampler = WindowSampler([recording], config, batch_size=1, split="all", threads=1)
+    row = sampler.world.row(np.array([vehicle]), np.array([frame]))
+    return sampler.render(row, np.random.default_rng(0))
+
+
+def context_at(
+    recording: Recording, vehicle: int, frame: int, *, timing: Timing = TIMING, view: View = VIEW
+) -> Context:
+    """What one vehicle looks back on in a frame."""
+    return context_of_windows(windows_at(recording, vehicle, frame, timing=timing, view=view))
