@@ -52,7 +52,7 @@ class PolicyTraining:
     policy: PolicyConfig = PolicyConfig()  # noqa: RUF009 (frozen)
     updates: int = 600
     batch_size: int = 32
-    learning_rate: float = 1e-3  # Adam, falling to 0 along a cosine, `cycles` times
+    learning_rate: float = 2.5e-3  # Adam, falling to 0 along a cosine, `cycles` times
     cycles: int = 2
     clip: float = 5.0
     horizon: int = 15  # steps of the model
