@@ -11,7 +11,11 @@ LANE = 3.7
 
 
 def straight_site(
-    num_lanes: int = 4, length: float = 500.0, start: float = 60.0, goal: float = 260.0, name: str = "straight"
+    num_lanes: int = 4,
+    length: float = 500.0,
+    start: float = 60.0,
+    goal: float = 260.0,
+    name: str = "straight",
 ) -> Site:
     """Lanes of 3.7 m side by side, the leftmost against y = 0."""
     ends = np.array([-100.0, length + 300.0])
@@ -33,7 +37,9 @@ def random_traffic(
 ) -> Recording:
     """Cars that enter at random times and speeds, wave gently in speed and sideways; they may overlap."""
     rng = np.random.default_rng(seed)
-    columns: dict[str, list[np.ndarray]] = {k: [] for k in ("vehicle_id", "frame", "x", "y", "length", "width")}
+    columns: dict[str, list[np.ndarray]] = {
+        k: [] for k in ("vehicle_id", "frame", "x", "y", "length", "width")
+    }
     for vehicle in range(num_vehicles):
         begin = int(rng.integers(0, max(num_frames - 100, 1)))
         t = np.arange(num_frames - begin) * 0.1
@@ -53,15 +59,21 @@ def random_traffic(
     )
 
 
-def orderly_traffic(seconds: float = 90.0, num_lanes: int = 4, headway: float = 3.0, seed: int = 0) -> Recording:
+def orderly_traffic(
+    seconds: float = 90.0, num_lanes: int = 4, headway: float = 3.0, seed: int = 0
+) -> Recording:
     """Lanes of cars that follow each other at equal speed, 2 m/s faster in each lane to the left, and never touch."""
     rng = np.random.default_rng(seed)
     num_frames = round(seconds / 0.1)
-    columns: dict[str, list[np.ndarray]] = {k: [] for k in ("vehicle_id", "frame", "x", "y", "length", "width")}
+    columns: dict[str, list[np.ndarray]] = {
+        k: [] for k in ("vehicle_id", "frame", "x", "y", "length", "width")
+    }
     for lane in range(num_lanes):
         speed = 16.0 - 2 * lane
         for k, entry in enumerate(np.arange(-15.0, seconds, headway)):
-            frames = np.arange(max(0, round(entry / 0.1)), min(num_frames, round((entry + 320 / speed) / 0.1)))
+            frames = np.arange(
+                max(0, round(entry / 0.1)), min(num_frames, round((entry + 320 / speed) / 0.1))
+            )
             if len(frames) < 30:
                 continue
             columns["vehicle_id"].append(np.full(len(frames), 1000 * lane + k + 1))
