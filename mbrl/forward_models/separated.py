@@ -43,9 +43,13 @@ class SeparatedConfig:
 
     def __post_init__(self) -> None:
         if max(self.back) >= self.timing.frames or min(self.back) != 0:
-            raise ValueError(f"back={self.back} must begin at 0 and stay below timing.frames={self.timing.frames}")
+            raise ValueError(
+                f"back={self.back} must begin at 0 and stay below timing.frames={self.timing.frames}"
+            )
         if self.z_dim < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"z_dim={self.z_dim} must be at least 0 and dropout={self.dropout} within [0, 1)")
+            raise ValueError(
+                f"z_dim={self.z_dim} must be at least 0 and dropout={self.dropout} within [0, 1)"
+            )
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ class SeparatedModel(ForwardModel[Scene]):
         num_inputs = len(config.back) + 2 + 2 + 1
 
         def down(a: int, b: int) -> nn.Module:
-            return nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.ReLU(inplace=True), nn.Dropout2d(config.dropout))
+            return nn.Sequential(
+                nn.Conv2d(a, b, 4, 2, 1), nn.ReLU(inplace=True), nn.Dropout2d(config.dropout)
+            )
 
         def up(a: int, b: int) -> nn.Module:
             return nn.Sequential(
@@ -112,7 +118,10 @@ class SeparatedModel(ForwardModel[Scene]):
         back = self.timing.step_seconds * torch.arange(c - 1, -1, -1, device=now.device, dtype=now.dtype)
         observers = self._straight(now[:, None].expand(b, c, 4), -back).reshape(b * c, 4)
         vehicles = resample(
-            context.images[:, :, 1].reshape(b * c, 1, h, w), self.view, context.poses.reshape(b * c, 4), observers
+            context.images[:, :, 1].reshape(b * c, 1, h, w),
+            self.view,
+            context.poses.reshape(b * c, 4),
+            observers,
         ).view(b, c, h, w)
         zeros = vehicles.new_zeros(b, 3, h, w)
         return Scene(
