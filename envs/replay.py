@@ -298,7 +298,6 @@ def _step_range(
     end: int,
 ) -> None:
     near = np.empty((MAX_NEAR, NEAR_FIELDS))
-    ego = np.empty(NEAR_FIELDS)
     reach = max(LOOK_AROUND, picture_reach(images.shape[3], images.shape[4], px_per_m))
     history = images.shape[1] // 2
     dt = world.dt
@@ -320,14 +319,14 @@ def _step_range(
         site = world.site[world.recording[who]]
         n = gather(world, now, x, y, reach, who, near)
         if yielding.shape[1] > 0:
-            n = reactive.place_yielding(
-                world, x, y, reach, yielding[b], yield_tau[b], yield_speed[b], near, n
-            )
-            ego[0], ego[1], ego[2], ego[3], ego[4], ego[5] = x, y, heading, v, length, width
-            reactive.react(world, now, ego, yielding[b], yield_tau[b], yield_speed[b], near, n)
-            n = reactive.place_yielding(
-                world, x, y, reach, yielding[b], yield_tau[b], yield_speed[b], near, n
-            )
+            cars, tau, speed = yielding[b], yield_tau[b], yield_speed[b]
+            n = reactive.place_yielding(world, x, y, reach, cars, tau, speed, near, n)
+            n = min(n, MAX_NEAR - 1)
+            near[n, 0], near[n, 1], near[n, 2], near[n, 3] = x, y, heading, v
+            near[n, 4], near[n, 5], near[n, 6] = length, width, who
+            reactive.react(world, now, cars, tau, speed, near, n + 1)
+            n = gather(world, now, x, y, reach, who, near)
+            n = reactive.place_yielding(world, x, y, reach, cars, tau, speed, near, n)
         draw(world, site, x, y, heading, near, n, px_per_m, images[b, slot])
         _remember(b, slot, history, state[b], vectors, headings, images)
 
