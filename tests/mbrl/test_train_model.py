@@ -1,0 +1,428 @@
+"""Training a forward model: what its loss is, that it learns, and that nothing stops it from finishing exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs.context import context_of_windows, scaled
+from envs.errors import InputError
+from envs.recording import Recording
+from envs.units import View
+from envs.windows import Windows
+from mbrl import train_model as trainer
+from mbrl.checkpoint import load, save
+from mbrl.forward_models import ForwardModel, PaperModel, SeparatedConfig, build
+from mbrl.loop import TRAINING_FILE, NotFinite
+from mbrl.train_model import (
+    MODEL_FILE,
+    ModelTraining,
+    Stage,
+    fit_uncertainty,
+    load_model,
+    model_windows,
+    rollout_error,
+    train_model,
+    training_from_dict,
+    training_to_dict,
+)
+from tests.agents.scenes import Track, along, recording_of
+from tests.mbrl.runs import (
+    Notebook,
+    Quiet,
+    Untrained,
+    assert_same_checkpoint,
+    interrupted_and_resumed,
+    interrupting,
+    notebook,
+)
+from tests.mbrl.small import VARIANTS, small_model
+from tests.toys import lane_centre
+
+__all__ = ["notebook"]  # a fixture
+
+
+@cache
+def lanes() -> Recording:
+    """Lanes at 8 and 12 m/s by turns, cars 14 to 24 m apart: to each, its neighbours drift by at a constant speed."""
+    rng = np.random.default_rng(0)
+    tracks = []
+    for lane in range(4):
+        x = -60.0
+        while x < 250:
+            tracks.append(
+                Track(len(tracks) + 1, along(8.0 + 4 * (lane % 2), num=150, x0=x), lane_centre(lane))
+            )
+            x += rng.uniform(14, 24)
+    return recording_of(*tracks)
+
+
+def training(variant: str = "separated", **changes: Any) -> ModelTraining:
+    return ModelTraining(
+        **{
+            "model": VARIANTS[variant],
+            "stages": (Stage(steps=2, updates=3, batch_size=4), Stage(steps=3, updates=3, batch_size=3)),
+            "perturbed": 0.5,
+            "horizon": 3,
+            "masks": 2,
+            "uncertainty_batches": 1,
+            **changes,
+        }
+    )
+
+
+def windows_for(model: ForwardModel[Any], steps: int = 2, batch_size: int = 8, **changes: Any) -> Windows:
+    config = training(model=model.config, perturbed=0.0, **changes)
+    return model_windows(config, model, [lanes()], steps, batch_size, seed=3).batch(0)
+
+
+# --- the loss --------------------------------------------------------------------------------------------------------
+
+
+def test_the_error_of_a_model_that_expects_no_motion_is_what_moved() -> None:
+    model = build(VARIANTS["separated, no z"]).eval()
+    windows = windows_for(model)
+    error, kl = rollout_error(model, windows, 2, "cpu", None, 0.0)
+    now = windows.images[:, -1, 1].astype(np.float64) / 255
+    targets = windows.target_images[:, :, 1].astype(np.float64) / 255
+    np.testing.assert_allclose(
+        error.detach(), ((targets - now[:, None]) ** 2).mean((-2, -1)), rtol=1e-3, atol=1e-6
+    )
+    assert error.min() > 1e-4
+    assert kl == 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_errors_are_those_of_steps_along_recorded_actions(variant: str) -> None:
+    """By hand, with z from the prior: the actions are the recorded ones, and each step builds on the last."""
+    model = small_model(variant)
+    windows = windows_for(model, steps=3)
+    error, _ = rollout_error(model, windows, 3, "cpu", torch.Generator().manual_seed(1), 1.0)
+    noise = torch.Generator().manual_seed(1)
+    h = model.encode(context_of_windows(windows))
+    truth = scaled(windows.target_images, "cpu")
+    poses = context_of_windows(replace_context(windows)).poses
+    for t in range(3):
+        z = model.prior(8, 1, like=truth, generator=noise)[:, 0]
+        _, h = model.step(h, torch.from_numpy(windows.actions[:, t]), z)
+        np.testing.assert_allclose(
+            error[:, t].detach(), model.error(h, truth[:, t], poses[:, t]).detach(), rtol=1e-4
+        )
+
+
+def replace_context(windows: Windows) -> Windows:
+    """The targets in the place of the context."""
+    return replace(
+        windows, images=windows.target_images, vectors=windows.target_vectors, heading=windows.target_heading
+    )
+
+
+class Posterior:
+    """A posterior that always says the same, and notes which z the model is given."""
+
+    def __init__(
+        self, model: ForwardModel[Any], monkeypatch: pytest.MonkeyPatch, mu: float, log_var: float
+    ) -> None:
+        self.used: list[Tensor] = []
+        step = model.step
+
+        def posterior(h: Any, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+            shape = len(image), model.z_dim
+            return torch.full(shape, mu), torch.full(shape, log_var)
+
+        def noting(h: Any, action: Tensor, z: Tensor) -> Any:
+            self.used.append(z)
+            return step(h, action, z)
+
+        monkeypatch.setattr(model, "posterior", posterior)
+        monkeypatch.setattr(model, "step", noting)
+
+
+@pytest.mark.parametrize("variant", ["vae", "separated"])
+def test_z_comes_from_the_posterior_or_by_z_dropout_from_the_prior(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_model(variant)
+    spy = Posterior(model, monkeypatch, mu=50.0, log_var=-8.0)
+    windows = windows_for(model, steps=6, batch_size=32)
+    noise = torch.Generator().manual_seed(0)
+    for share, low, high in ((0.0, 0.0, 0.0), (0.5, 0.35, 0.65), (1.0, 1.0, 1.0)):
+        spy.used.clear()
+        rollout_error(model, windows, 6, "cpu", noise, share)
+        from_prior = torch.stack(spy.used, 1).abs() < 25  # (B, T, z_dim)
+        assert (from_prior == from_prior[..., :1]).all()  # a step's z as a whole
+        assert low <= float(from_prior.float().mean()) <= high
+        if share == 0.5:  # independently for each example and each step
+            assert 0 < float(from_prior[0].float().mean()) < 1
+            assert 0 < float(from_prior[:, 0].float().mean()) < 1
+
+
+@pytest.mark.parametrize("variant", ["vae", "separated"])
+def test_full_z_dropout_never_asks_the_posterior(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model(variant)
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the posterior was asked")
+
+    monkeypatch.setattr(model, "posterior", forbidden)
+    _, kl = rollout_error(model, windows_for(model), 2, "cpu", torch.Generator().manual_seed(0), 1.0)
+    assert kl == 0
+
+
+def test_the_kl_is_the_mean_over_steps_and_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KL(N(2, 1) || N(0, 1)) = 2 per dimension of z, of which there are 3."""
+    model = small_model("separated")
+    Posterior(model, monkeypatch, mu=2.0, log_var=0.0)
+    _, kl = rollout_error(model, windows_for(model), 2, "cpu", torch.Generator().manual_seed(0), 0.5)
+    assert float(kl) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_mixed_precision_changes_little(variant: str, tmp_path: Path, notebook: Notebook) -> None:
+    exact, mixed = (
+        train_model(training(variant, mixed_precision=on), [lanes()], tmp_path / str(on), progress=Quiet)
+        for on in (False, True)
+    )
+    half = len(notebook.steps) // 2
+    np.testing.assert_allclose(notebook.of("error")[half:], notebook.of("error")[:half], rtol=0.05)
+    for name, value in exact.model.state_dict().items():
+        other = mixed.model.state_dict()[name]
+        assert other.dtype == value.dtype == torch.float32
+        assert (other - value).abs().max() < 0.05
+
+
+# --- learning --------------------------------------------------------------------------------------------------------
+
+
+def test_it_learns_that_cars_go_on_as_they_did(tmp_path: Path, notebook: Notebook) -> None:
+    """Neighbours drift by at 4 m/s. Expecting that nothing moves is far off, and the model learns to do better."""
+    config = training(
+        model=SeparatedConfig(
+            timing=VARIANTS["separated"].timing, view=View(height=48, width=16), channels=(8, 16, 16), back=(0, 1, 2),
+            z_dim=0, dropout=0.0,
+        ),
+        stages=(Stage(steps=2, updates=90, batch_size=16),),
+        learning_rate=5e-3, perturbed=0.0, horizon=2,
+    )  # fmt: skip
+    trained = train_model(config, [lanes()], tmp_path, progress=Quiet).model
+    windows = model_windows(config, trained, [lanes()], 2, 60, seed=9, split="test").batch(0)
+    with torch.no_grad():
+        learned, _ = rollout_error(trained, windows, 2, "cpu", None, 1.0)
+        nothing_moves, _ = rollout_error(build(config.model).eval(), windows, 2, "cpu", None, 1.0)
+    assert learned.mean() < 0.4 * nothing_moves.mean()
+    losses = notebook.of("loss")
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_trains_to_a_model_that_loads(variant: str, tmp_path: Path, notebook: Notebook) -> None:
+    config = training(variant)
+    trained = train_model(config, [lanes()], tmp_path, progress=Quiet)
+    assert len(notebook.of("loss")) == 6
+    assert set(notebook.steps[0][1]) == {"loss", "error", "kl", "gradient_norm", "error_last_step"}
+    fresh = build(config.model).state_dict()
+    assert any(not torch.equal(fresh[name], value) for name, value in trained.model.state_dict().items())
+    assert not trained.model.training
+    again = load_model(tmp_path)
+    assert again.model.config == config.model
+    for one, other in ((again.model, trained.model), (again.uncertainty, trained.uncertainty)):
+        for name, value in one.state_dict().items():
+            assert torch.equal(other.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("variant", ["vae", "separated"])
+@pytest.mark.parametrize("after", [(2, 5), (3,), (6,)], ids=["mid-stages", "between stages", "at the end"])
+def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(
+    variant: str, after: tuple[int, ...], tmp_path: Path, notebook: Notebook
+) -> None:
+    def run(out: Path, progress: type[Quiet]) -> None:
+        train_model(training(variant), [lanes()], out, progress=progress)
+
+    run(tmp_path / "straight", Quiet)
+    interrupted_and_resumed(run, tmp_path / "halting", *after)
+    for name in (TRAINING_FILE, MODEL_FILE):
+        assert_same_checkpoint(tmp_path / "straight" / name, tmp_path / "halting" / name)
+
+
+def test_a_run_killed_before_its_model_was_written_only_writes_it(tmp_path: Path, notebook: Notebook) -> None:
+    train_model(training(), [lanes()], tmp_path, progress=Quiet)
+    whole = load(tmp_path / MODEL_FILE)
+    (tmp_path / MODEL_FILE).unlink()
+    torch.rand(5)
+    train_model(training(), [lanes()], tmp_path, progress=Untrained)
+    again = load(tmp_path / MODEL_FILE)
+    assert all(torch.equal(again.tensors[name], value) for name, value in whole.tensors.items())
+
+
+def test_a_finished_run_is_loaded(tmp_path: Path, notebook: Notebook) -> None:
+    train_model(training(), [lanes()], tmp_path, progress=Quiet)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    train_model(training(), [lanes()], tmp_path, progress=Untrained)
+    (tmp_path / TRAINING_FILE).unlink()  # as when only the model was copied
+    train_model(training(), [lanes()], tmp_path, progress=Untrained)
+    assert (tmp_path / MODEL_FILE).read_bytes() == before[MODEL_FILE]
+
+
+@pytest.mark.parametrize("state", ["finished", "half done", "without its training state"])
+def test_another_config_is_refused_by_the_key(state: str, tmp_path: Path, notebook: Notebook) -> None:
+    if state == "half done":
+        with pytest.raises(KeyboardInterrupt):
+            train_model(training(), [lanes()], tmp_path, progress=interrupting(3))
+    else:
+        train_model(training(), [lanes()], tmp_path, progress=Quiet)
+    if state == "without its training state":
+        (tmp_path / TRAINING_FILE).unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    other = training(model=replace(VARIANTS["separated"], dropout=0.2))
+    with pytest.raises(InputError, match=r"model\.dropout expected 0\.2, found 0\.1"):
+        train_model(other, [lanes()], tmp_path, progress=Quiet)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("term", ["kl", "error"])
+def test_a_broken_term_is_named_and_the_last_state_stays_sound(
+    term: str, tmp_path: Path, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = rollout_error, iter(range(100))
+
+    def breaking(*args: Any) -> tuple[Tensor, Tensor]:
+        error, kl = original(*args)
+        if next(calls) < 4:
+            return error, kl
+        return (error * math.nan, kl) if term == "error" else (error, kl * math.nan)
+
+    monkeypatch.setattr(trainer, "rollout_error", breaking)
+    with pytest.raises(NotFinite, match=rf"^{term} is nan at update 4 of training the forward model"):
+        train_model(training(), [lanes()], tmp_path / "broken", progress=Quiet)
+    assert not (tmp_path / "broken" / MODEL_FILE).exists()
+    tensors = load(tmp_path / "broken" / TRAINING_FILE).tensors
+    assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
+    monkeypatch.setattr(trainer, "rollout_error", original)
+    train_model(training(), [lanes()], tmp_path / "broken", progress=Quiet)
+    train_model(training(), [lanes()], tmp_path / "sound", progress=Quiet)
+    assert_same_checkpoint(tmp_path / "broken" / MODEL_FILE, tmp_path / "sound" / MODEL_FILE)
+
+
+def test_no_window_is_refused_before_anything_is_written(tmp_path: Path, notebook: Notebook) -> None:
+    short = recording_of(Track(1, along(8.0, num=6, x0=100.0), lane_centre(0)))
+    with pytest.raises(ValueError, match="train split"):
+        train_model(training(), [short], tmp_path / "out", progress=Quiet)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_paper_s_model_is_normalised_to_the_training_cars(tmp_path: Path, notebook: Notebook) -> None:
+    model = train_model(training("vae"), [lanes()], tmp_path, progress=Quiet).model
+    assert isinstance(model, PaperModel)
+    windows = model_windows(training("vae"), model, [lanes()], 1, 1500, seed=5).batch(0)
+    u = model.vector_normaliser(torch.from_numpy(windows.vectors[:, -1]))
+    np.testing.assert_allclose(u[:, :3].mean(0), 0, atol=0.15)
+    np.testing.assert_allclose(u[:, :3].std(0), 1, atol=0.1)
+    assert u[:, 3].abs().max() < 1e-4  # nobody drives sideways here
+
+
+# --- its uncertainty -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_uncertainty_is_scaled_on_rollouts_along_recorded_actions(variant: str) -> None:
+    model = small_model(variant)
+    torch.manual_seed(0)
+    uncertainty = fit_uncertainty(training(variant), model, [lanes()])
+    assert uncertainty.mean.shape == uncertainty.std.shape == (3, 3)
+    assert (uncertainty.mean[0] > 0).all()
+    assert (uncertainty.std[0] > 0).all()
+    moves_exactly = not isinstance(model, PaperModel)
+    assert (uncertainty.std[1] == 0).all() == moves_exactly
+    assert not model.training
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_config_survives_its_file() -> None:
+    for variant in VARIANTS:
+        assert training_from_dict(training_to_dict(training(variant))) == training(variant)
+
+
+@pytest.mark.parametrize("change", [{"stages": ()}, {"z_dropout": 1.5}, {"z_dropout": -0.1}, {"masks": 1}])
+def test_impossible_trainings_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a training needs"):
+        training(**change)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished model."""
+    out = tmp_path_factory.mktemp("model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mbrl.loop.Tracker", Notebook().tracker)
+        train_model(training(), [lanes()], out, progress=Quiet)
+    return out
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no trained model here"):
+        load_model(tmp_path)
+    with pytest.raises(InputError, match="no trained model here"):
+        load_model(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "damage", ["empty", "text", "cut", "a training state", "another architecture", "a policy"]
+)
+def test_a_file_that_is_no_model_is_refused(damage: str, finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / MODEL_FILE
+    good = load(finished / MODEL_FILE)
+    whole = (finished / MODEL_FILE).read_bytes()
+    match damage:
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("a model, honestly\n" * 100)
+        case "cut":
+            path.write_bytes(whole[: len(whole) - 100])
+        case "a training state":
+            path.write_bytes((finished / TRAINING_FILE).read_bytes())
+        case "another architecture":
+            wider = training_to_dict(training(model=replace(VARIANTS["separated"], z_dim=5)))
+            save(path, tensors=good.tensors, config=wider, meta=good.meta)
+        case "a policy":
+            save(path, tensors={}, config={"method": "mpur"}, meta={})
+    with pytest.raises(InputError, match=MODEL_FILE) as refusal:
+        load_model(tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+# --- the whole thing -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_numbers_of_an_interrupted_run_are_in_mlflow_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("mbrl.loop.SAVE_SECONDS", -1.0)
+    interrupted_and_resumed(
+        lambda out, progress: train_model(training(), [lanes()], out, progress=progress), tmp_path / "run", 4
+    )
+    client = MlflowClient(f"sqlite:///{tmp_path / 'run' / 'mlflow.db'}")
+    (experiment,) = (e for e in client.search_experiments() if e.name == "train-model")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model.kind"] == "separated"
+    for name in ("loss", "error", "kl", "gradient_norm", "error_last_step"):
+        history = client.get_metric_history(run.info.run_id, name)
+        assert sorted(metric.step for metric in history) == list(range(6))
