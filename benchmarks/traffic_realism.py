@@ -4,7 +4,7 @@
 
 The data folder holds NGSIM's I-80 lane streams (ngsim/) and US-101 scenes (commonroad/); it is only read. The generated
 folder holds i80_0, i80_1, i80_2, us101_0, us101_1 and us101_2.parquet, one recording for each level of congestion;
-those that are missing are generated (about five minutes each on one core). Prints a Markdown table.
+those that are missing are generated, or left out with --minutes 0. Prints a Markdown table.
 
 Both sides are measured alike: every tenth frame; speeds as recorded; accelerations as the change of speed over one
 second, since single frames are noise on the real side; on I-80 the time headway front to front, since the streams have
@@ -223,16 +223,17 @@ def draw(pairs: dict[str, tuple[Sample, Sample]], out: Path) -> None:
     fig.savefig(out, dpi=110)
 
 
-def recordings(folder: Path, site: str) -> list[Recording]:
-    """The generated recordings of a site, by congestion; missing ones are made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
+def recordings(folder: Path, site: str, minutes: float) -> dict[int, Recording]:
+    """The generated recordings of a site, by congestion. Missing ones are made where `minutes` is positive."""
+    found = {}
     for level in LEVELS:
         path = folder / f"{site}_{level}.parquet"
-        if not path.exists():
+        if not path.exists() and minutes > 0:
             print(f"generating {path}", flush=True)
-            write_parquet(generate(TrafficConfig(site=site, congestion=level)), path)
-        found.append(read_parquet(path))
+            folder.mkdir(parents=True, exist_ok=True)
+            write_parquet(generate(TrafficConfig(site=site, congestion=level, minutes=minutes)), path)
+        if path.exists():
+            found[level] = read_parquet(path)
     return found
 
 
@@ -240,21 +241,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("data", type=Path, help="folder with ngsim/ and commonroad/")
     parser.add_argument("--generated", type=Path, default=Path("runs/traffic"))
+    parser.add_argument("--minutes", type=float, default=15.0, help="of a missing recording; 0: leave it out")
     parser.add_argument("--out", type=Path, default=Path("docs/img/traffic_realism.png"))
     args = parser.parse_args()
-    i80, us101 = recordings(args.generated, "i80"), recordings(args.generated, "us101")
+    i80, us101 = (recordings(args.generated, site, args.minutes) for site in ("i80", "us101"))
     scenes = [read_commonroad(p) for p in sorted((args.data / "commonroad").glob("USA_US101-*.xml"))]
     lane1, ramp = (args.data / "ngsim" / f for f in ("i80_lane1_0400_0415.parquet", "i80_lane7_ramp.parquet"))
-    pairs = {"I-80 carpool lane": (from_stream(lane1), from_recording(i80[0], sizes=False, keep_lane=1))}
-    for level in LEVELS:
-        made = from_recording(i80[level], sizes=False, ramp=True)
+    pairs = {}
+    if 0 in i80:  # the stream of lane 1 is of the first period
+        pairs["I-80 carpool lane"] = (from_stream(lane1), from_recording(i80[0], sizes=False, keep_lane=1))
+    for level, recording in i80.items():
+        made = from_recording(recording, sizes=False, ramp=True)
         pairs[f"I-80 ramp, period {level}"] = (from_stream(ramp, level), made)
-    pairs["US-101"] = (
-        pool([from_recording(r, sizes=True) for r in scenes]),
-        pool([from_recording(r, sizes=True) for r in us101]),
-    )
+    if us101:
+        pairs["US-101"] = (
+            pool([from_recording(r, sizes=True) for r in scenes]),
+            pool([from_recording(r, sizes=True) for r in us101.values()]),
+        )
     print(table(pairs))
-    for name, made_or_real in (("real US-101", scenes), ("generated US-101", us101), ("generated I-80", i80)):
+    for name, made_or_real in (
+        ("real US-101", scenes),
+        ("generated US-101", list(us101.values())),
+        ("generated I-80", list(i80.values())),
+    ):
         rate, seen = lane_changes(made_or_real)
         print(f"{name}: {rate:.2f} lane changes per vehicle-km ({seen} seen)")
     draw(pairs, args.out)

@@ -40,7 +40,7 @@ class Congestion:
 
 LEVELS: dict[str, tuple[Congestion, ...]] = {
     "i80": (
-        Congestion(main=8800, ramp=650, mean=11.0, amplitude=2.5, carpool=1450, carpool_speed=17.0),
+        Congestion(main=8800, ramp=650, mean=9.6, amplitude=2.5, carpool=1450, carpool_speed=17.0),
         Congestion(main=8800, ramp=650, mean=8.8, amplitude=3.0, carpool=1400, carpool_speed=14.0),
         Congestion(main=8800, ramp=650, mean=7.8, amplitude=3.0, carpool=1350, carpool_speed=12.0),
     ),

@@ -38,20 +38,25 @@ class Rows:
 def observe(tracks: Tracks, vehicles: list[Vehicle], layout: Layout, generator: np.random.Generator) -> Rows:
     """Bend the side lane, let drivers wander but keep apart, and keep what is within the observed road."""
     tracks, length, width, kind = _near(tracks, vehicles, layout)
+    if len(tracks.x) == 0:
+        return Rows(tracks.vehicle, tracks.frame, tracks.x, tracks.y, length, width, kind)
     x = tracks.x - length / 2  # SUMO locates front bumpers
     begins = np.flatnonzero(np.diff(tracks.vehicle, prepend=-1))
     offsets = np.append(begins, len(x))
     spread = steering_distance(length[begins]) / np.sqrt(2)  # smoothed twice
     lane_y = smooth_path(x, tracks.y, offsets, spread)
     aside = lane_y < layout.right_edge
-    beside = aside | (layout.side.ramp_offset(x) == 0)
-    right = np.where(beside, layout.drivable_right(x + length / 2), layout.right_edge)
-    lowest, highest = right + EDGE_CLEAR + width / 2, -EDGE_CLEAR - width / 2
+    apart = layout.side.ramp_offset(x)
+    beside = aside | (apart == 0)
+    edge = np.maximum(layout.drivable_right(x - length / 2), layout.drivable_right(x + length / 2))
+    right = np.where(beside, edge, layout.right_edge)
+    left = np.where(aside & (apart > 0), layout.right_edge - apart, 0.0)
+    lowest, highest = right + EDGE_CLEAR + width / 2, left - EDGE_CLEAR - width / 2
     y = np.clip(layout.place(x, lane_y), lowest, highest)
     distance = x - np.repeat(x[begins], np.diff(offsets))
     offset = wander(distance, offsets, generator)
     frames = tracks.frame - tracks.frame.min()
-    by_frame = np.argsort(frames, kind="stable")
+    by_frame = np.lexsort((x, frames))
     frame_offsets = np.concatenate([[0], np.cumsum(np.bincount(frames))])
     for _ in range(ROUNDS):
         to_left, to_right = room(x, y, length, width, lowest, highest, by_frame, frame_offsets)

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from envs.compiled import compiled
 
@@ -59,6 +60,7 @@ def room(
 ) -> tuple[Floats, Floats]:
     """How far each row may be shifted to the left and to the right: half of what the gap to whoever is beside it has
     over KEPT_CLEAR, and no further than to `lowest` and `highest`, the bounds of y that the road's edges set.
+    `by_frame` lists the rows by (frame, x); those of frame f are [frame_offsets[f], frame_offsets[f + 1]) of it.
 
     SUMO lets cars that straddle lanes pass within millimetres; there the room is negative and pushes them apart.
     """
@@ -66,7 +68,6 @@ def room(
     to_right = np.maximum(y - lowest, 0.0)
     for f in range(len(frame_offsets) - 1):
         rows = by_frame[frame_offsets[f] : frame_offsets[f + 1]]
-        rows = rows[np.argsort(x[rows])]
         for a in range(len(rows)):
             i = rows[a]
             for b in range(a + 1, len(rows)):
@@ -85,37 +86,29 @@ def room(
     return to_left, to_right
 
 
-@compiled
 def limit(
     offset: Floats, distance: Floats, to_left: Floats, to_right: Floats, offsets: NDArray[np.int64]
 ) -> Floats:
     """Clip the wander to the room there is, fading over LOOKOUT metres of driving on both sides of a tight spot.
 
-    Per metre driven: the least room; then the least within LOOKOUT; then the mean within LOOKOUT, which is never more
-    than the room at the spot itself.
+    Per metre driven: the least room; then the least within LOOKOUT; then the mean within LOOKOUT, which at the spot
+    itself is the room there. Where neighbours on both sides leave less than no room, the middle between them.
     """
     out = np.empty_like(offset)
-    for k in range(len(offsets) - 1):
-        begin, end = offsets[k], offsets[k + 1]
-        start = np.floor(distance[begin])
-        cells = int(distance[end - 1] - start) + 2
-        least = np.full((2, cells), LARGEST)
-        for i in range(begin, end):
-            c = int(distance[i] - start)
-            for d in (c, c + 1):  # both cells that the row is read from below
-                least[0, d] = min(least[0, d], to_left[i])
-                least[1, d] = min(least[1, d], to_right[i])
-        around = np.empty_like(least)
-        smooth = np.empty_like(least)
-        for side in range(2):
-            for c in range(cells):
-                around[side, c] = least[side, max(c - LOOKOUT, 0) : c + LOOKOUT + 1].min()
-            for c in range(cells):
-                smooth[side, c] = around[side, max(c - LOOKOUT, 0) : c + LOOKOUT + 1].mean()
-        for i in range(begin, end):
-            c = int(distance[i] - start)
-            t = distance[i] - start - c
-            left = smooth[0, c] * (1 - t) + smooth[0, c + 1] * t
-            right = smooth[1, c] * (1 - t) + smooth[1, c + 1] * t
-            out[i] = min(max(offset[i], -right), left) if left >= -right else (left - right) / 2
+    for begin, end in pairwise(offsets):
+        at = distance[begin:end] - np.floor(distance[begin])
+        left, right = _faded(at, to_left[begin:end]), _faded(at, to_right[begin:end])
+        wished = np.clip(offset[begin:end], -right, np.maximum(left, -right))
+        out[begin:end] = np.where(left < -right, (left - right) / 2, wished)
     return out
+
+
+def _faded(at: Floats, space: Floats) -> Floats:
+    """`limit`'s bound on one side of one track, `at` metres along it."""
+    cell = at.astype(np.int64)
+    least = np.full(cell[-1] + 2, LARGEST)
+    np.minimum.at(least, cell, space)
+    np.minimum.at(least, cell + 1, space)  # a row is read from between two cells
+    least = minimum_filter1d(least, 2 * LOOKOUT + 1, mode="nearest")
+    least = uniform_filter1d(least, 2 * LOOKOUT + 1, mode="nearest")
+    return np.interp(at, np.arange(len(least)), least)
