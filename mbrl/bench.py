@@ -26,7 +26,7 @@ import envs
 from envs.drives import find_drives
 from envs.environment import ReplayVectorEnv
 from envs.errors import InputError
-from envs.formats import read, read_parquet, write_parquet
+from envs.formats import read, write_parquet
 from envs.formats.ngsim_export import write_ngsim
 from envs.parallel import available_threads
 from envs.recording import Recording
@@ -195,33 +195,8 @@ def import_seconds(text: Path) -> tuple[float, Recording]:
 
 def replay_rss_mb(parquet: Path, num_egos: int) -> float:
     """Peak resident memory, MiB, of a fresh process that loads a recording and drives in it."""
-    code = "import sys; from mbrl.bench import drive_and_weigh; print(drive_and_weigh(sys.argv[1], int(sys.argv[2])))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(parquet), str(num_egos)], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout.split()[-1])
-
-
-def drive_and_weigh(parquet: str, num_egos: int, num_steps: int = 20) -> float:
-    """Load a recording, drive in it, and return this process's peak resident memory so far, MiB."""
-    recording = read_parquet(parquet)
-    replay = Replay([recording], num_egos)
-    drives = find_drives(replay.world, [recording])
-    replay.reset(drives.take(np.arange(num_egos) % len(drives)))
-    for _ in range(num_steps):
-        replay.step(replay.human_actions())
-    return peak_rss_mb()
-
-
-def peak_rss_mb() -> float:
-    """Of this process, MiB. Linux's getrusage would tell the parent's if that was larger, so /proc is asked first."""
-    try:
-        status = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / (1 << 10)
-    except (OSError, StopIteration):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)  # bytes on macOS
+    command = [sys.executable, "-m", "mbrl.bench_memory", str(parquet), str(num_egos)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
 def traffic() -> Recording:

@@ -19,13 +19,13 @@ from mbrl.bench import (
     BENCHES,
     ReplayBench,
     machine_facts,
-    peak_rss_mb,
     replay_rates,
     replay_rss_mb,
     run_bench,
     stand_in,
     tiled,
 )
+from mbrl.bench_memory import peak_rss_mb
 from tests.toys import random_traffic
 
 TINY = ReplayBench(
