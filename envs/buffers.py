@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-# Of an array in a list, as getrefcount sees it: the list, the loop's variable and getrefcount's argument. Every view of
-# it, and every tensor on its memory, is one more.
-UNUSED = 3
 MAX_KEPT = 8  # arrays; who holds on to more gets fresh ones
 
 
@@ -27,10 +24,18 @@ class BufferPool:
 
     def take(self) -> NDArray[Any]:
         """An array that nobody else refers to. Its contents are arbitrary."""
-        for array in self._kept:
-            if sys.getrefcount(array) == UNUSED:
+        for array, count in zip(self._kept, _reference_counts(self._kept), strict=True):
+            if count == UNUSED:
                 return array
         array = np.empty(self._shape, self._dtype)
         if len(self._kept) < MAX_KEPT:
             self._kept.append(array)
         return array
+
+
+def _reference_counts(arrays: list[NDArray[Any]]) -> list[int]:
+    """How many refer to each array; every view of one, and every tensor on its memory, counts."""
+    return [sys.getrefcount(array) for array in arrays]
+
+
+UNUSED = _reference_counts([np.empty(0)])[0]  # as this Python counts an array that only its list refers to

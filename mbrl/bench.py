@@ -64,6 +64,19 @@ def run_bench(name: str) -> dict[str, Any]:
     return BENCHES[name]()
 
 
+def as_text(results: dict[str, Any], prefix: str = "") -> str:
+    """A line for each number and word of a benchmark's results."""
+    lines = []
+    for key, value in results.items():
+        if isinstance(value, dict):
+            lines.append(as_text(value, f"{prefix}{key}."))
+        else:
+            lines.append(
+                f"{prefix}{key}: {value:,}" if isinstance(value, int | float) else f"{prefix}{key}: {value}"
+            )
+    return "\n".join(lines)
+
+
 def bench_replay(config: ReplayBench | None = None) -> dict[str, Any]:
     """Speed of the replay and of everything that feeds on it, and what it costs in memory."""
     config = config or ReplayBench()

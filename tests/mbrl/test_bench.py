@@ -18,6 +18,7 @@ from mbrl import bench
 from mbrl.bench import (
     BENCHES,
     ReplayBench,
+    as_text,
     machine_facts,
     replay_rates,
     replay_rss_mb,
@@ -99,6 +100,22 @@ def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(InputError, match="unknown benchmark 'speed'; there is: replay"):
         run_bench("speed")
     assert set(BENCHES) == {"replay"}
+
+
+def test_results_read_as_lines() -> None:
+    results = {
+        "steps": 1234567,
+        "import_s": 4.2,
+        "machine": {"cpu": "x", "versions": {"numpy": "2"}},
+        "load": None,
+    }
+    assert as_text(results).splitlines() == [
+        "steps: 1,234,567",
+        "import_s: 4.2",
+        "machine.cpu: x",
+        "machine.versions.numpy: 2",
+        "load: None",
+    ]
 
 
 def test_the_facts_name_this_machine() -> None:
