@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import compiled
+from envs.errors import InputError
 from envs.geometry import first_overlap
 from envs.parallel import available_threads, for_ranges
 from envs.raster import MAX_NEAR, NEAR_FIELDS, gather, is_off_road, render_range
@@ -45,7 +46,11 @@ class WindowConfig:
     view: View = View()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
-        if not self.context or self.context[-1] != 0 or list(self.context) != sorted(set(self.context), reverse=True):
+        if (
+            not self.context
+            or self.context[-1] != 0
+            or list(self.context) != sorted(set(self.context), reverse=True)
+        ):
             raise ValueError(f"context={self.context} must descend to 0")
         if list(self.targets) != sorted(set(self.targets)) or (self.targets and self.targets[0] < 1):
             raise ValueError(f"targets={self.targets} must ascend from 1 or more")
@@ -90,7 +95,7 @@ class WindowSampler:
         last_target = config.targets[-1] if config.targets else 0
         self._rows = _valid_rows(self.world, chosen, config.context[0], last_target)
         if len(self._rows) == 0:
-            raise ValueError(
+            raise InputError(
                 f"no car of the {split} split is recorded for {config.context[0] + last_target + 1} frames on the road"
             )
 
@@ -119,11 +124,15 @@ class WindowSampler:
         vehicle = world.vehicle[rows].astype(np.int64)
         present = np.searchsorted(world.frame_offsets, rows, side="right") - 1
         back = config.context[0]
-        history = world.state[world.row(vehicle[:, None], present[:, None] + np.arange(-back, 1))].astype(np.float64)
+        history = world.state[world.row(vehicle[:, None], present[:, None] + np.arange(-back, 1))].astype(
+            np.float64
+        )
         if config.perturbed:
             history = self._perturb(history, vehicle, present, rng)
         context = history[:, back - np.array(config.context)]
-        frames = present[:, None] + np.concatenate([-np.array(config.context), np.array(config.targets, np.int64)])
+        frames = present[:, None] + np.concatenate(
+            [-np.array(config.context), np.array(config.targets, np.int64)]
+        )
         targets = self._targets(context[:, -1], vehicle, present)
         states = np.concatenate([context, targets], 1)
         images = np.empty((*frames.shape, 3, config.view.height, config.view.width), np.uint8)
@@ -138,11 +147,15 @@ class WindowSampler:
             images[:, c:], vectors[:, c:], heading[:, c:],
         )  # fmt: skip
 
-    def _targets(self, now: NDArray[np.float64], vehicle: NDArray[np.int64], present: NDArray[np.int64]) -> NDArray:
+    def _targets(
+        self, now: NDArray[np.float64], vehicle: NDArray[np.int64], present: NDArray[np.int64]
+    ) -> NDArray:
         """(B, T, 4) states of the observer."""
         ahead = np.array(self.config.targets, np.int64)
         if self.config.observer == "ego":
-            return self.world.state[self.world.row(vehicle[:, None], present[:, None] + ahead)].astype(np.float64)
+            return self.world.state[self.world.row(vehicle[:, None], present[:, None] + ahead)].astype(
+                np.float64
+            )
         out = np.repeat(now[:, None], len(ahead), 1)
         way = now[:, None, 3] * ahead * self.world.dt
         out[..., 0] += way * np.cos(now[:, None, 2])

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from envs.drives import Drives
+from envs.errors import InputError
 from envs.parallel import for_ranges
 from envs.raster import render_range
 from envs.recording import Recording, Split
@@ -123,7 +124,7 @@ def test_every_window_fits_and_every_fitting_window_is_drawn() -> None:
 )
 def test_no_window_fits(num: int, targets: tuple[int, ...]) -> None:
     recording = recording_of(Track(1, along(5.0, num=num, x0=100.0), lane_centre(0)))
-    with pytest.raises(ValueError, match=f"all split is recorded for {num + 1} frames"):
+    with pytest.raises(InputError, match=f"all split is recorded for {num + 1} frames"):
         sampler_of(recording, targets=targets)
     longer = recording_of(Track(1, along(5.0, num=num + 1, x0=100.0), lane_centre(0)))
     assert len(sampler_of(longer, targets=targets).batch(0).images) == 16
