@@ -55,9 +55,7 @@ class ForwardModel(nn.Module, ABC, Generic[H]):
 
     timing: Timing
     z_dim: int
-    observer: Literal[
-        "ego", "straight"
-    ]  # whose view its training targets are (see envs.windows.WindowConfig)
+    observer: Literal["ego", "straight"]  # whose view its training targets are (envs.windows.WindowConfig)
     gradient: Literal["position", "pixels"]  # how a cost reaches the actions (see mbrl.imagination.imagine)
 
     @property

@@ -21,9 +21,7 @@ from envs.units import View
 from mbrl.forward_models.base import ForwardModel, Prediction, Timing
 from mbrl.normaliser import Normaliser
 
-MIN_HEADING_SPEED = (
-    0.5  # m/s; slower, the predicted velocity's direction is not trusted and the heading stays
-)
+MIN_HEADING_SPEED = 0.5  # m/s; below it the direction of the predicted velocity is noise, the heading stays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +92,9 @@ class PaperModel(ForwardModel[PaperState]):
         self.vector_normaliser, self.action_normaliser = Normaliser(4), Normaliser(2)
         self.image_encoder, self.vector_encoder = images_to_top(3 * frames), vectors_to_top(4 * frames)
         self.action_encoder = vectors_to_top(2)
-        waist = (top[0] // 2, max(top[1] // 2, 1))
+        waist = (top[0] // 2, top[1] // 2)
         self._waist = (c3, *waist)
-        kernel = (4, 4 if top[1] > 1 else 1)
-        self.u_down = nn.Sequential(
-            nn.Conv2d(c3, c3, kernel, 2, (1, 1 if top[1] > 1 else 0)), nn.Dropout2d(p), nn.LeakyReLU(0.2)
-        )
+        self.u_down = conv(c3, c3)
         waist_flat = c3 * waist[0] * waist[1]
         self.u_waist = nn.Sequential(
             nn.Linear(waist_flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2),
@@ -165,9 +160,7 @@ class PaperModel(ForwardModel[PaperState]):
 
     def _pose(self, u: Tensor, last: Tensor) -> Tensor:
         x, y, vx, vy = self.vector_normaliser.inverse(u).unbind(-1)
-        speed = torch.sqrt(
-            vx.square() + vy.square() + 1e-12
-        )  # the root's gradient at standstill stays finite
+        speed = torch.sqrt(vx.square() + vy.square() + 1e-12)  # whose gradient at standstill stays finite
         heading = torch.where(speed > MIN_HEADING_SPEED, torch.atan2(vy, vx), last[:, 2])
         return torch.stack([x, y, heading, speed], -1)
 

@@ -46,6 +46,10 @@ class SeparatedConfig:
             raise ValueError(
                 f"back={self.back} must begin at 0 and stay below timing.frames={self.timing.frames}"
             )
+        if self.z_dim and self.timing.frames < 2:
+            raise ValueError(
+                "timing.frames must be at least 2: z is inferred from the last two frames and the next"
+            )
         if self.z_dim < 0 or not 0 <= self.dropout < 1:
             raise ValueError(
                 f"z_dim={self.z_dim} must be at least 0 and dropout={self.dropout} within [0, 1)"

@@ -367,6 +367,16 @@ def test_lanes_continue_beyond_what_was_seen() -> None:
     assert prediction.image[0, 1, : VIEW.height // 3].max() == 0
 
 
+def test_z_needs_two_frames() -> None:
+    """It is inferred from what changes; without z one frame will do."""
+    one = Timing(frames=1, stride=2)
+    with pytest.raises(ValueError, match=r"timing\.frames"):
+        SeparatedConfig(timing=one, back=(0,), z_dim=2)
+    model = build(SeparatedConfig(timing=one, view=VIEW, channels=CHANNELS, back=(0,), z_dim=0))
+    h = model.encode(random_context(timing=one))
+    assert model.step(h, torch.zeros(2, 2), torch.zeros(2, 0))[0].image.isfinite().all()
+
+
 def test_impossible_sizes_are_refused() -> None:
     for bad in ({"back": (0, 3)}, {"back": (1, 2)}, {"z_dim": -1}, {"dropout": 1.0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
