@@ -11,7 +11,6 @@ training observer allows it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,16 @@ from torch import Tensor, nn
 from envs.context import Context, context_of_windows, poses_of, scaled
 from envs.errors import InputError
 from envs.recording import Recording, Split
+from envs.units import View
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
-from mbrl.forward_models import ModelConfig, PaperModel, build, config_from_dict, config_to_dict
+from mbrl.forward_models import ModelConfig, PaperModel, Timing, build, config_from_dict, config_to_dict
 from mbrl.forward_models.base import ForwardModel, kl_to_standard_normal, reparameterise
-from mbrl.imagination import costs_along, unroll
+from mbrl.imagination import Trajectory, costs_along, unroll
 from mbrl.loop import train
 from mbrl.progress import Progress
 from mbrl.schedule import cosine
-from mbrl.uncertainty import Terms, Trajectory, Uncertainty, disagreement, dropout_on
+from mbrl.uncertainty import Terms, Uncertainty, disagreement, dropout_on
 
 MODEL_FILE = "model.safetensors"
 
@@ -42,6 +42,10 @@ class Stage:
     steps: int
     updates: int
     batch_size: int
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.updates, self.batch_size) < 1:
+            raise ValueError(f"{self}: steps, updates and batch_size must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,7 @@ def train_model(
     as_dict = training_to_dict(config)
     if (out / MODEL_FILE).exists():
         return _trained_of(load(out / MODEL_FILE, config=as_dict), out / MODEL_FILE, device)
+    check_dt(recordings, config.model.timing)
     torch.manual_seed(config.seed)
     model = build(config.model).to(device)
     if isinstance(model, PaperModel):
@@ -123,7 +128,7 @@ def train_model(
         out=out,
         config=as_dict,
         num_updates=num_updates,
-        parts={"model": model, "adam": adam, "noise": noise, "dropout": torch.default_generator},
+        parts={"model": model, "adam": adam, "noise": noise, "dropout": _dropout_generator(device)},
         begin=begin,
         tracking_root=tracking_root,
         progress=progress,
@@ -132,6 +137,24 @@ def train_model(
     tensors, state = training_state(model=model, uncertainty=uncertainty)
     save(out / MODEL_FILE, tensors=tensors, config=as_dict, meta={"state": state})
     return load_model(out, device=device)
+
+
+def check_dt(recordings: Sequence[Recording], timing: Timing) -> None:
+    """Raise InputError if a recording's frames are not as far apart as a model takes them to be."""
+    for recording in recordings:
+        if abs(recording.dt - timing.dt) > 1e-6:
+            raise InputError(
+                f"a recording of {recording.site.name} has a frame every {recording.dt:g} s, the model expects one"
+                f" every {timing.dt:g} s"
+            )
+
+
+def _dropout_generator(device: str) -> torch.Generator:
+    """The global generator that dropout on a device draws from."""
+    if torch.device(device).type == "cuda":
+        index = torch.device(device).index
+        return torch.cuda.default_generators[torch.cuda.current_device() if index is None else index]
+    return torch.default_generator
 
 
 def rollout_error(
@@ -297,8 +320,7 @@ def model_windows(
 
 def _fit_normalisers(model: PaperModel, recordings: Sequence[Recording], seed: int) -> None:
     """Mean and deviation of vectors and actions over training windows."""
-    windows = WindowConfig(context=(0,), targets=model.timing.targets(1))
-    with suppress(ValueError):
-        batch = WindowSampler(recordings, windows, batch_size=2048, seed=seed).batch(0)
-        model.vector_normaliser.fit(torch.from_numpy(batch.vectors))
-        model.action_normaliser.fit(torch.from_numpy(batch.actions))
+    windows = WindowConfig(context=(0,), targets=model.timing.targets(1), view=View(height=1, width=1))
+    batch = WindowSampler(recordings, windows, batch_size=2048, seed=seed).batch(0)
+    model.vector_normaliser.fit(torch.from_numpy(batch.vectors))
+    model.action_normaliser.fit(torch.from_numpy(batch.actions))

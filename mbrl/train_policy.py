@@ -37,7 +37,7 @@ from mbrl.imagination import Trajectory, imagine
 from mbrl.loop import train
 from mbrl.progress import Progress
 from mbrl.schedule import warm_restarts
-from mbrl.train_model import TrainedModel
+from mbrl.train_model import TrainedModel, check_dt
 from mbrl.uncertainty import Uncertainty, disagreement, dropout_on
 
 POLICY_FILE = "policy.safetensors"
@@ -148,6 +148,7 @@ def train_policy(
         if trained is None:
             raise ValueError(f"method {config.method} needs a trained forward model")
         _check_fit(config, trained)
+        check_dt(recordings, trained.model.timing)
     torch.manual_seed(config.seed)
     policy = Policy(config.policy).to(device)
     if start_from is not None:

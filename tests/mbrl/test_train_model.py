@@ -321,6 +321,28 @@ def test_no_window_is_refused_before_anything_is_written(tmp_path: Path, noteboo
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_frames_further_apart_than_the_model_s_are_refused(tmp_path: Path, notebook: Notebook) -> None:
+    slower = replace(lanes(), dt=0.2)
+    with pytest.raises(InputError, match=r"a frame every 0\.2 s, the model expects one every 0\.1 s"):
+        train_model(training(), [lanes(), slower], tmp_path, progress=Quiet)
+
+
+@pytest.mark.gpu
+def test_dropout_goes_on_after_an_interruption_on_a_gpu(tmp_path: Path, notebook: Notebook) -> None:
+    """Not bit for bit, for sums on a GPU depend on their order; other dropout masks would differ by far more."""
+    config = training(model=replace(VARIANTS["separated"], dropout=0.5))
+
+    def run(out: Path, progress: type[Quiet]) -> None:
+        train_model(config, [lanes()], out, device="cuda", progress=progress)
+
+    run(tmp_path / "straight", Quiet)
+    interrupted_and_resumed(run, tmp_path / "halting", 3)
+    one, other = (load(tmp_path / name / MODEL_FILE).tensors for name in ("straight", "halting"))
+    for name, value in one.items():
+        if name.startswith("model."):
+            np.testing.assert_allclose(other[name], value, atol=1e-4, err_msg=name)
+
+
 def test_the_paper_s_model_is_normalised_to_the_training_cars(tmp_path: Path, notebook: Notebook) -> None:
     model = train_model(training("vae"), [lanes()], tmp_path, progress=Quiet).model
     assert isinstance(model, PaperModel)
@@ -359,6 +381,12 @@ def test_a_config_survives_its_file() -> None:
 def test_impossible_trainings_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="a training needs"):
         training(**change)
+
+
+@pytest.mark.parametrize("name", ["steps", "updates", "batch_size"])
+def test_impossible_stages_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}=0"):
+        Stage(**{"steps": 2, "updates": 2, "batch_size": 2, name: 0})
 
 
 @pytest.fixture(scope="module")

@@ -389,6 +389,11 @@ def test_a_policy_that_sees_the_world_unlike_the_model_is_refused(tmp_path: Path
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_frames_further_apart_than_the_model_s_are_refused(tmp_path: Path, notebook: Notebook) -> None:
+    with pytest.raises(InputError, match=r"a frame every 0\.2 s"):
+        train(training(), tmp_path, recordings=[replace(traffic(), dt=0.2)])
+
+
 @pytest.mark.parametrize("method", IMAGINED)
 def test_imagining_needs_a_model(method: Method, tmp_path: Path, notebook: Notebook) -> None:
     with pytest.raises(ValueError, match=f"{method} needs a trained forward model"):
