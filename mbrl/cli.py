@@ -275,14 +275,10 @@ def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = Fa
         name: what to measure: replay.
         json: print one JSON object and nothing else on standard output.
     """
-    from mbrl.bench import run_bench
+    from mbrl.bench import as_text, run_bench
 
     results = run_bench(name)
-    print(
-        json_format.dumps(results)
-        if json
-        else "\n".join(f"{key}: {value:,}" for key, value in results.items())
-    )
+    print(json_format.dumps(results) if json else as_text(results))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
