@@ -18,7 +18,7 @@ TIME_LIMIT_FACTOR = 2.0  # of the human's time ...
 TIME_LIMIT_EXTRA = 5.0  # ... plus this, in s
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drives:
     """D cars that can be scored, by world-wide vehicle and frame numbers."""
 

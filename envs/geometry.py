@@ -75,7 +75,7 @@ def gap_and_ttc(
     near: NDArray[np.float64],
     num_near: int,
 ) -> tuple[float, float]:
-    """Bumper-to-bumper gap (m) to the nearest vehicle ahead in the ego's straight path, and time to collision (s).
+    """Bumper-to-bumper gap (m) to who of `near` is next ahead in the ego's straight path, and time to collision (s).
 
     TTC = gap / (v - v_leader) when closing, else inf (Hayward, 1972); both inf with a free path, 0 when touching.
     """
