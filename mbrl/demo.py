@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+import envs
 from agents import Agent, Human, NoAction
 from agents.evaluate import Evaluation, evaluate
 from agents.learned import LearnedAgent
@@ -36,11 +36,6 @@ VIDEO_SECONDS = 40.0
 VIDEO_FILE, REPORT_FILE = "drive.mp4", "report.html"
 
 
-def sample_path() -> Path:
-    """The recording that ships with the package."""
-    return Path(str(importlib.resources.files("envs") / "data" / "i80_sample.parquet"))
-
-
 def run_demo(
     out: Path, *, device: str = "cpu", preset: Preset = "quick", seed: int = 0, recording: Path | None = None
 ) -> None:
@@ -49,7 +44,7 @@ def run_demo(
     Every part that is finished is kept, and one that was interrupted goes on, so the same command continues.
     """
     began = time.monotonic()
-    path = recording or sample_path()
+    path = recording or envs.SAMPLE
     traffic = read_parquet(path)
     say = Console(stderr=True, highlight=False).print
     minutes = traffic.num_frames * traffic.dt / 60

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import envs
 from envs.formats import write_parquet
 from mbrl import train_policy
 from mbrl.cli import main
-from mbrl.demo import FOLDERS, run_demo, sample_path
+from mbrl.demo import FOLDERS, run_demo
 from tests.toys import orderly_traffic
 
 pytestmark = pytest.mark.slow
@@ -108,4 +109,4 @@ def test_a_policy_trained_otherwise_is_refused(
 
 
 def test_the_sample_is_there() -> None:
-    assert sample_path().stat().st_size <= 6 * 2**20
+    assert envs.SAMPLE.stat().st_size <= 6 * 2**20

@@ -167,6 +167,7 @@ def drivers_of_ten() -> Recording:
     return recording_of(*tracks, site=straight_site(start=25.0, goal=100.0))
 
 
+@pytest.mark.slow
 def test_imitation_recovers_how_the_humans_drive(tmp_path: Path, notebook: Notebook) -> None:
     view = View(height=16, width=8)
     config = training(
