@@ -56,7 +56,7 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
         if imitates:
             return PolicyTraining(
                 method=method,
-                updates=1000,
+                updates=1800,
                 batch_size=64,
                 learning_rate=1e-3,
                 cycles=1,
