@@ -201,7 +201,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[Row], seed: int) -> None:
 
 def test_the_running_mean_leaves_straight_even_motion_as_it_is() -> None:
     t = np.arange(50)
-    rows = [(1, int(k), 1.25 * k, -0.125 * k, 4.0) for k in t]
+    rows = [(1, k, 1.25 * k, -0.125 * k, 4.0) for k in t.tolist()]
     smoothed = built(rows, smoothing_frames=15)
     np.testing.assert_allclose(smoothed.x, 1.25 * t, atol=QUANTUM)
     np.testing.assert_allclose(smoothed.y, -0.125 * t, atol=QUANTUM)
@@ -236,15 +236,14 @@ def test_positions_are_whole_quanta_and_zero_has_no_sign() -> None:
 )
 def test_rows_that_are_no_recording(rows: list[Row], what: str) -> None:
     with pytest.raises(ValueError, match=what):
+        vehicle_id, frame, x, y, length = np.array(rows, float).reshape(-1, 5).T
         Recording.from_tracks(
             site=straight_site(),
-            **dict(
-                zip(
-                    ("vehicle_id", "frame", "x", "y", "length"),
-                    np.array(rows, float).reshape(-1, 5).T,
-                    strict=True,
-                )
-            ),
+            vehicle_id=vehicle_id,
+            frame=frame,
+            x=x,
+            y=y,
+            length=length,
             width=2.0,
         )
 
