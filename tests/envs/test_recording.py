@@ -235,8 +235,8 @@ def test_positions_are_whole_quanta_and_zero_has_no_sign() -> None:
     ],
 )
 def test_rows_that_are_no_recording(rows: list[Row], what: str) -> None:
+    vehicle_id, frame, x, y, length = np.array(rows, float).reshape(-1, 5).T
     with pytest.raises(ValueError, match=what):
-        vehicle_id, frame, x, y, length = np.array(rows, float).reshape(-1, 5).T
         Recording.from_tracks(
             site=straight_site(),
             vehicle_id=vehicle_id,
