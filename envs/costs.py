@@ -17,6 +17,7 @@ for the compiled replay. A collision by the paper's rule is proximity > COLLISIO
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -110,23 +111,26 @@ def costs_of_image(
     half_length = max(length - OVERLAP_TOLERANCE, 0.0) / 2
     half_width = max(width - OVERLAP_TOLERANCE, 0.0) / 2
     safe = HEADWAY * speed + STANDSTILL_GAP
+    row, column = (rows - 1) / 2, (columns - 1) / 2
+    reach = max(half_length + safe, length / 2) * px_per_m
+    r0, r1 = max(0, math.ceil(row - reach)), min(rows, math.floor(row + reach) + 1)
+    reach = max(width, LANE_WIDTH / 2) * px_per_m
+    k0, k1 = max(0, math.ceil(column - reach)), min(columns, math.floor(column + reach) + 1)
+    across, aside = np.empty(k1 - k0), np.empty(k1 - k0)
+    for k in range(k1 - k0):
+        left = abs(column - (k0 + k)) / px_per_m
+        across[k] = min(max((width - left) / (width - half_width), 0.0), 1.0) / 255
+        aside[k] = max(1 - left / (LANE_WIDTH / 2), 0.0) / 255
     proximity = lane = off_road = 0.0
-    reach = max(width, LANE_WIDTH / 2)
-    k0 = max(0, int((columns - 1) / 2 - reach * px_per_m))
-    k1 = min(columns - 1, int((columns - 1) / 2 + reach * px_per_m) + 1)
-    for r in range(rows):
-        ahead = abs((rows - 1) / 2 - r) / px_per_m
-        along = min(1 + (half_length - ahead) / safe, 1.0)
-        beside = ahead <= length / 2
-        if along <= 0.0 and not beside:
-            continue
-        for k in range(k0, k1 + 1):
-            left = abs((columns - 1) / 2 - k) / px_per_m
-            if along > 0.0 and image[1, r, k] > 0:
-                across = min(max((width - left) / (width - half_width), 0.0), 1.0)
-                proximity = max(proximity, along * across * image[1, r, k] / 255)
-            if beside:
-                aside = max(1 - left / (LANE_WIDTH / 2), 0.0) / 255
-                lane = max(lane, aside * image[0, r, k])
-                off_road = max(off_road, aside * image[2, r, k])
+    for r in range(r0, r1):
+        ahead = abs(row - r) / px_per_m
+        along = min(max(1 + (half_length - ahead) / safe, 0.0), 1.0)
+        near = 0.0
+        for k in range(k1 - k0):
+            near = max(near, across[k] * image[1, r, k0 + k])
+        proximity = max(proximity, along * near)
+        if ahead <= length / 2:
+            for k in range(k1 - k0):
+                lane = max(lane, aside[k] * image[0, r, k0 + k])
+                off_road = max(off_road, aside[k] * image[2, r, k0 + k])
     return proximity, lane, off_road

@@ -69,17 +69,15 @@ def draw(
     _draw_static(world, site, x, y, math.cos(heading), math.sin(heading), px_per_m, image)
     image[1] = 0
     height, width = image.shape[1], image.shape[2]
-    reach = math.hypot(height, width) / 2 / px_per_m
     c, s = math.cos(heading), math.sin(heading)
     for k in range(num_near):
         dx, dy = near[k, 0] - x, near[k, 1] - y
-        if abs(dx) + abs(dy) > 2 * (reach + near[k, 4]):
-            continue
-        row = (height - 1) / 2 - (dx * c + dy * s) * px_per_m
-        column = (width - 1) / 2 - (dy * c - dx * s) * px_per_m
-        _draw_box(
-            row, column, near[k, 2] - heading, near[k, 4] / 2 * px_per_m, near[k, 5] / 2 * px_per_m, image[1]
-        )
+        up, to_left = (dx * c + dy * s) * px_per_m, (dy * c - dx * s) * px_per_m
+        half_l, half_b = near[k, 4] / 2 * px_per_m, near[k, 5] / 2 * px_per_m
+        reach = half_l + half_b + 1  # no pixel that the box touches is further from its centre
+        if abs(up) < height / 2 + reach and abs(to_left) < width / 2 + reach:
+            row, column = (height - 1) / 2 - up, (width - 1) / 2 - to_left
+            _draw_box(row, column, near[k, 2] - heading, half_l, half_b, image[1])
 
 
 @compiled
@@ -105,20 +103,21 @@ def _draw_static(
         ahead = ((height - 1) / 2 - r) / px_per_m
         i = math.floor(((x + ahead * c - left * s) * per_m_x - x0) * ONE)
         j = math.floor(((y + ahead * s + left * c) * per_m_y - y0) * ONE)
-        if inside:
+        lane, off_road = image[0, r], image[2, r]
+        if inside and i >> 32 == (i + (width - 1) * di) >> 32:  # most rows of who drives along the road
+            cells = world.raster_cells[offset + (i >> 32) * ny :]
             for k in range(width):
-                cell = world.raster_cells[offset + (i >> 32) * ny + (j >> 32)]
-                image[0, r, k] = cell & 255
-                image[2, r, k] = cell >> 8
-                i += di
+                cell = cells[np.uintp(j >> 32)]  # unsigned: no test for an index from the end
+                lane[np.uintp(k)] = cell & 255
+                off_road[np.uintp(k)] = cell >> 8
                 j += dj
             continue
         for k in range(width):
             cell = 255 << 8
-            if 0 <= i >> 32 < nx and 0 <= j >> 32 < ny:
-                cell = world.raster_cells[offset + (i >> 32) * ny + (j >> 32)]
-            image[0, r, k] = cell & 255
-            image[2, r, k] = cell >> 8
+            if inside or (0 <= i >> 32 < nx and 0 <= j >> 32 < ny):
+                cell = world.raster_cells[np.uintp(offset + (i >> 32) * ny + (j >> 32))]
+            lane[np.uintp(k)] = cell & 255
+            off_road[np.uintp(k)] = cell >> 8
             i += di
             j += dj
 
