@@ -56,7 +56,7 @@ class Policy(nn.Module):
             nn.Conv2d(len(config.back) + 2, c1, 4, 2, 1), nn.ReLU(inplace=True),
             nn.Conv2d(c1, c2, 4, 2, 1), nn.ReLU(inplace=True),
             nn.Conv2d(c2, c3, 4, 2, 1), nn.ReLU(inplace=True), nn.Flatten(),
-        )  # fmt: skip
+        ).to(memory_format=torch.channels_last)  # fmt: skip
         flat = c3 * (config.view.height // 8) * (config.view.width // 8)
         self.from_picture = nn.Linear(flat, config.hidden)
         self.from_motion = nn.Linear(5, config.hidden)
@@ -94,6 +94,7 @@ class Policy(nn.Module):
             ],
             -1,
         )
+        seen = seen.contiguous(memory_format=torch.channels_last)
         out = self.head(self.from_picture(self.conv(seen)) + self.from_motion(motion))
         return self.config.bound * torch.tanh(out / self.config.bound)
 
