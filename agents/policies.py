@@ -56,7 +56,8 @@ class Policy(nn.Module):
             nn.Conv2d(len(config.back) + 2, c1, 4, 2, 1), nn.ReLU(inplace=True),
             nn.Conv2d(c1, c2, 4, 2, 1), nn.ReLU(inplace=True),
             nn.Conv2d(c2, c3, 4, 2, 1), nn.ReLU(inplace=True), nn.Flatten(),
-        ).to(memory_format=torch.channels_last)  # fmt: skip
+        )  # fmt: skip
+        nn.utils.convert_conv2d_weight_memory_format(self.conv, torch.channels_last)
         flat = c3 * (config.view.height // 8) * (config.view.width // 8)
         self.from_picture = nn.Linear(flat, config.hidden)
         self.from_motion = nn.Linear(5, config.hidden)
