@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from envs.context import Context
+from envs.costs import Costs
 from mbrl.forward_models.base import Prediction
 from mbrl.forward_models.separated import SeparatedModel
-from mbrl.imagination import Trajectory, costs_along
+from mbrl.imagination import Trajectory, proximity_along
 from mbrl.warp import resample
 
 
@@ -64,25 +65,29 @@ class Futures:
         """A drive (B, T) through mask 0 as it would have looked, and what it would have cost, under each mask.
 
         Returns:
-            K * B examples, mask-major.
+            K * B examples, mask-major; their images are the vehicle channel alone (K * B, T, 1, H, W), since what
+            stands is the same under every mask. With a single mask, the drive itself.
         """
         if self.num_masks == 1:
             return driven
-        view = self.model.view
         num_masks, num, steps, height, width = self.vehicles.shape
+        poses = driven.poses.repeat(num_masks, 1, 1)
         with torch.no_grad():
             others = resample(
                 self.vehicles[1:].reshape(-1, 1, height, width),
-                view,
+                self.model.view,
                 self.observer.expand(num_masks - 1, -1, -1, -1).reshape(-1, 4),
-                driven.poses.expand(num_masks - 1, -1, -1, -1).reshape(-1, 4),
+                poses[num:].reshape(-1, 4),
             )
-            images = driven.images.repeat(num_masks, 1, 1, 1, 1)
-            images[num:, :, 1] = others.view(-1, steps, height, width)
-        poses, actions = driven.poses.repeat(num_masks, 1, 1), driven.actions.repeat(num_masks, 1, 1)
-        size = self.start.size.repeat(num_masks, 1)
+            seen = torch.cat([driven.images[:, :, 1], others.view(-1, steps, height, width)])
+        size = self.start.size.repeat(num_masks - 1, 1)
+        near = proximity_along(seen[num:], poses[num:], size, view=self.model.view)
+        lane, off_road = (cost.repeat(num_masks, 1) for cost in driven.costs[1:])
         return Trajectory(
-            images, poses, actions, costs_along(images, poses, size, gradient="position", view=view)
+            seen[:, :, None],
+            poses,
+            driven.actions.repeat(num_masks, 1, 1),
+            Costs(torch.cat([driven.costs.proximity, near]), lane, off_road),
         )
 
 

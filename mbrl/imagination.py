@@ -99,52 +99,73 @@ def imagine(
 
 def costs_along(images: Tensor, poses: Tensor, size: Tensor, *, gradient: Gradient, view: View) -> Costs:
     """Costs (B, T) of pictures (B, T, 3, H, W) seen from poses (B, T, 4) by egos of size (B, 2); see `imagine`."""
-    speed, size = poses[..., 3].detach(), size[:, None].expand(-1, images.shape[1], -1)
-    if gradient == "pixels":
-        return costs(images, speed, size, *pixel_grid(view, poses))
-    return _costs_by_position(images.detach(), poses, speed, size, view)
+    if gradient == "position":
+        return _costs_by_position(images, poses, size, view)
+    size = size[:, None].expand(-1, images.shape[1], -1)
+    return costs(images, poses[..., 3].detach(), size, *pixel_grid(view, poses))
 
 
-def _costs_by_position(images: Tensor, poses: Tensor, speed: Tensor, size: Tensor, view: View) -> Costs:
-    """Costs whose gradient is that of the ego's masks moving over fixed pictures.
+def proximity_along(vehicles: Tensor, poses: Tensor, size: Tensor, *, view: View) -> Tensor:
+    """The proximity cost alone, (B, T), of vehicle channels (B, T, H, W); its gradient is by position."""
+    speed = poses[..., 3].detach().reshape(-1, 1)
+    size = size[:, None].expand(-1, vehicles.shape[1], -1).reshape(-1, 1, 2)
+    along, across = partial(along_mask, speed=speed, size=size), partial(across_mask, size=size)
+    return _under_moving_mask(vehicles, poses, along, across, float(size[..., 1].max()), view)
 
-    The masks are products m(f) n(l), read where the pixels lie ahead and to the left of the ego. Moving the ego ahead
-    by df, to the left by dl and turning it by dh moves a pixel by (-df + l dh, -dl - f dh), so that at the pixels
-    that attain the maximum (averaged, if several do) the cost i m(f) n(l) of intensity i changes by
+
+def _costs_by_position(images: Tensor, poses: Tensor, size: Tensor, view: View) -> Costs:
+    """Costs whose gradient is that of the ego's masks moving over fixed pictures."""
+    beside = partial(beside_mask, size=size[:, None].expand(-1, images.shape[1], -1).reshape(-1, 1, 2))
+    lanes, vehicles, off_road = images.unbind(2)
+    return Costs(
+        proximity_along(vehicles, poses, size, view=view),
+        _under_moving_mask(lanes, poses, beside, lane_mask, LANE_WIDTH / 2, view),
+        _under_moving_mask(off_road, poses, beside, lane_mask, LANE_WIDTH / 2, view),
+    )
+
+
+def _under_moving_mask(
+    image: Tensor,
+    poses: Tensor,
+    along: Callable[[Tensor], Tensor],
+    across: Callable[[Tensor], Tensor],
+    reach: float,
+    view: View,
+) -> Tensor:
+    """The maximum over pixels of i m(f) n(l), intensity i fixed, m and n moving with the ego; (B, T).
+
+    Moving the ego ahead by df, to the left by dl and turning it by dh moves a pixel by (-df + l dh, -dl - f dh), so
+    that at the pixels that attain the maximum (averaged, if several do) the cost changes by
 
         i m'(f) n(l) (-df + l dh) + i m(f) n'(l) (-dl - f dh)
 
     which is all that is kept of the pictures: no graph over pixels.
+
+    Args:
+        image: (B, T, H, W).
+        along, across: m and n at points (B * T, pixels); n is 0 further than `reach` metres to either side.
     """
     n = poses.shape[0] * poses.shape[1]
     rows, columns = pixel_grid(view, poses)
-    reach = max(float(size[..., 1].max()), LANE_WIDTH / 2)
-    inside = columns[0].abs() <= reach  # the masks are 0 in all other columns
-    images, columns = images[..., inside], columns[:, inside]
-    ahead, left = rows[:, 0].expand(n, -1), columns[0].expand(n, -1)
-    speed, size = speed.reshape(n, 1), size.reshape(n, 1, 2)
+    within = torch.nonzero(columns[0].abs() <= reach)[:, 0]
+    near = slice(int(within[0]), int(within[-1]) + 1)
+    image = image.detach()[..., near].reshape(n, view.height, -1)
+    ahead, left = rows[:, 0].expand(n, -1), columns[0, near].expand(n, -1)
     fixed = poses.detach()
     df, dl = (-shift for shift in relative_points(fixed.new_zeros(()), fixed.new_zeros(()), fixed, poses))
     dh = poses[..., 2] - fixed[..., 2]
+    (mf, slope_f), (ml, slope_l) = _with_slope(along, ahead), _with_slope(across, left)
+    values = image * mf[:, :, None] * ml[:, None, :]
+    top = values.amax((1, 2))
+    tied = values == top[:, None, None]
+    weight = image * tied / tied.sum((1, 2), keepdim=True)
 
-    def cost(channel: int, m: Callable[[Tensor], Tensor], across: Callable[[Tensor], Tensor]) -> Tensor:
-        (mf, slope_f), (ml, slope_l) = _with_slope(m, ahead), _with_slope(across, left)
-        image = images[:, :, channel].flatten(0, 1)
-        values = image * mf[:, :, None] * ml[:, None, :]
-        top = values.amax((1, 2))
-        tied = values == top[:, None, None]
-        weight = image * tied / tied.sum((1, 2), keepdim=True)
+    def total(by_row: Tensor, by_column: Tensor) -> Tensor:
+        return torch.einsum("nhw,nh,nw->n", weight, by_row, by_column).view(poses.shape[:2])
 
-        def total(by_row: Tensor, by_column: Tensor) -> Tensor:
-            return torch.einsum("nhw,nh,nw->n", weight, by_row, by_column).view(poses.shape[:2])
-
-        change_f, change_l = total(slope_f, ml), total(mf, slope_l)
-        turning = total(slope_f, ml * left) - total(mf * ahead, slope_l)
-        return top.view(poses.shape[:2]) - change_f * df - change_l * dl + turning * dh
-
-    near = cost(1, partial(along_mask, speed=speed, size=size), partial(across_mask, size=size))
-    lane, off_road = (cost(k, partial(beside_mask, size=size), lane_mask) for k in (0, 2))
-    return Costs(near, lane, off_road)
+    change_f, change_l = total(slope_f, ml), total(mf, slope_l)
+    turning = total(slope_f, ml * left) - total(mf * ahead, slope_l)
+    return top.view(poses.shape[:2]) - change_f * df - change_l * dl + turning * dh
 
 
 def _with_slope(profile: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:

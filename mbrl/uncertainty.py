@@ -36,10 +36,9 @@ def disagreement(trajectory: Trajectory, num_masks: int) -> Terms:
 
     def variance(x: Tensor) -> Tensor:
         by_mask = x.view(num_masks, -1, *x.shape[1:])
-        away = (
-            by_mask - by_mask[0].detach()
-        )  # 0 where masks agree, while their mean would be off by its rounding
-        return (away - away.mean(0)).square().sum(0) / max(num_masks - 1, 1)
+        away = by_mask[1:] - by_mask[0]  # 0 where masks agree, while their mean would be off by its rounding
+        spread = away.square().sum(0) - away.sum(0).square() / num_masks
+        return spread.clamp(min=0) / max(num_masks - 1, 1)
 
     x, y, heading, speed = trajectory.poses.unbind(-1)
     vector = torch.stack([x, y, speed * torch.cos(heading), speed * torch.sin(heading)], -1)

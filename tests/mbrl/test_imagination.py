@@ -183,7 +183,8 @@ def test_futures_under_all_masks_are_the_model_s_rollouts_under_these_masks() ->
     calls = iter(actions.unbind(1))
     driven = imagine(futures, lambda _: next(calls), futures.encode(), z, 4, gradient="position", view=VIEW)
     got = futures.under_all_masks(driven)
-    for a, b in ((got.images, want.images), (got.poses, want.poses), (got.actions, want.actions)):
+    vehicles = want.images[:, :, 1:2]  # what stands is the same under every mask
+    for a, b in ((got.images, vehicles), (got.poses, want.poses), (got.actions, want.actions)):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     for a, b in zip(got.costs, want.costs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
