@@ -17,7 +17,7 @@ from agents.policies import Policy
 from envs.context import context_of_windows
 from envs.recording import Recording, Split
 from envs.windows import WindowConfig, WindowSampler
-from mbrl.imagination import imagine
+from mbrl.imagination import from_prior, imagine
 from mbrl.train_model import TrainedModel, along
 from mbrl.uncertainty import disagreement, dropout_on
 
@@ -53,14 +53,15 @@ def promises(
     num_batches = max(num_examples // 32, 1)
     for i in range(num_batches):
         context = context_of_windows(sampler.batch(i), device).repeat(num_masks)
-        z = model.prior(
+        noise = model.noise(
             context.batch_size // num_masks, horizon, like=context.size, generator=_generator(seed, i)
         )
+        z = from_prior(model, noise.repeat(num_masks, 1, 1))
         for name, policy in policies.items():
             torch.manual_seed(_seed(seed, i))
             with dropout_on(model):
                 trajectory = imagine(
-                    model, policy.drive, model.encode(context), z.repeat(num_masks, 1, 1), horizon,
+                    model, policy.drive, model.encode(context), z, horizon,
                     gradient=model.gradient, view=model.config.view, num_masks=num_masks,
                 )  # fmt: skip
             terms = disagreement(trajectory, num_masks)
@@ -93,8 +94,8 @@ def imagined_futures(
     windows = WindowSampler(recordings, config, batch_size=num, split=split, seed=seed).batch(0)
     device = next(model.parameters()).device
     actions = torch.from_numpy(windows.actions).to(device)
-    z = model.prior(num, horizon, like=actions, generator=_generator(seed, 0))
-    imagined = along(model, context_of_windows(windows, device), actions, z, 1).images
+    noise = model.noise(num, horizon, like=actions, generator=_generator(seed, 0))
+    imagined = along(model, context_of_windows(windows, device), actions, from_prior(model, noise), 1).images
     frames = (imagined * 255).round().byte().cpu().numpy()
     return [ImaginedFuture(frames[k], windows.target_images[k]) for k in range(num)]
 

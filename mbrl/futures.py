@@ -15,7 +15,7 @@ from envs.context import Context
 from envs.costs import Costs
 from mbrl.forward_models.base import Prediction
 from mbrl.forward_models.separated import SeparatedModel
-from mbrl.imagination import Trajectory, proximity_along
+from mbrl.imagination import Latents, Trajectory, latents, proximity_along
 from mbrl.warp import resample
 
 
@@ -92,12 +92,12 @@ class Futures:
 
 
 @torch.no_grad()
-def foresee(model: SeparatedModel, context: Context, z: Tensor, num_masks: int = 1) -> Futures:
-    """Unroll a model's scene over z (B, T, z_dim); dropout, if it is on, gives each of the masks its own."""
-    h = model.encode(context.repeat(num_masks))
+def foresee(model: SeparatedModel, context: Context, z: Latents, horizon: int, num_masks: int = 1) -> Futures:
+    """Unroll a model's scene over z of K * B examples; dropout, if it is on, gives each of the masks its own."""
+    h, choose = model.encode(context.repeat(num_masks)), latents(z)
     frames, observers = [], []
-    for t in range(z.shape[1]):
-        h = model.advance(h, z[:, t].repeat(num_masks, 1))
+    for t in range(horizon):
+        h = model.advance(h, choose(t, h))
         frames.append(h.vehicles[:, -1])
         observers.append(h.observer[: context.batch_size])
     vehicles = torch.stack(frames, 1)

@@ -28,10 +28,11 @@ from envs.costs import (
     pixel_grid,
 )
 from envs.units import View
-from mbrl.forward_models.base import Prediction
+from mbrl.forward_models.base import ForwardModel, Prediction
 from mbrl.warp import relative_points
 
 Actor = Callable[[Context], Tensor]
+Latents = Tensor | Callable[[int, Any], Tensor]  # (B, T, z_dim), or of step t and the state before it
 Gradient = Literal["position", "pixels"]
 
 
@@ -63,11 +64,21 @@ def unroll(
         yield action, prediction, h
 
 
+def latents(z: Latents) -> Callable[[int, Any], Tensor]:
+    """z (B, z_dim) of step t and the state before it."""
+    return (lambda t, _: z[:, t]) if isinstance(z, Tensor) else z
+
+
+def from_prior(model: ForwardModel[Any], noise: Tensor) -> Callable[[int, Any], Tensor]:
+    """z ~ p(z | s) of each step, chosen by noise (B, >= T, z_dim) of N(0, I)."""
+    return lambda t, h: model.latent(h, noise[:, t])
+
+
 def imagine(
     dynamics: Dynamics,
     actor: Actor,
     h: Any,
-    z: Tensor,
+    z: Latents,
     horizon: int,
     *,
     gradient: Gradient,
@@ -79,7 +90,7 @@ def imagine(
     Args:
         h: the model's state now, see ForwardModel.encode; for K masks that of a context repeated K times (mask-major,
             see Context.repeat). The actor sees mask 0, and its actions are taken under every mask.
-        z: (K * B, >= horizon, z_dim).
+        z: (K * B, >= horizon, z_dim), or from the prior, see `from_prior`.
         gradient: what moves a cost: "position" of the ego's mask over fixed pictures, for pictures that do not depend
             on the action, or "pixels" under a fixed mask, for those that do (the paper's). Speed inside the proximity
             mask is always cut off: with it, crawling wins.
@@ -90,7 +101,7 @@ def imagine(
     def act(t: int, state: Any) -> Tensor:
         return actor(dynamics.context(state).take(slice(num_examples))).repeat(num_masks, 1)
 
-    steps = list(unroll(dynamics, h, act, lambda t, _: z[:, t], horizon))
+    steps = list(unroll(dynamics, h, act, latents(z), horizon))
     images = torch.stack([prediction.image for _, prediction, _ in steps], 1)
     poses = torch.stack([prediction.pose for _, prediction, _ in steps], 1)
     actions = torch.stack([action for action, _, _ in steps], 1)

@@ -3,7 +3,8 @@
     loss = 1/T sum_t || s_t+1 - f(s_t, a_t, z_t) ||^2 + beta KL(q(z_t | s_t, s_t+1) || N(0, I))
 
 unrolled on its own predictions. With z-dropout a step's z comes from the prior instead of the posterior with some
-probability, so that the model also learns to make sense of z it was not told. Source: Henaff, Canziani, LeCun,
+probability, so that the model also learns to make sense of z it was not told (where z encodes errors, it is 0 then, and
+f(s, a, 0) learns to predict without). Source: Henaff, Canziani, LeCun,
 arXiv:1901.02705, section 3.1. The unroll grows in stages (4, 8, 15 steps), and contexts are perturbed where the
 training observer allows it.
 """
@@ -25,8 +26,8 @@ from envs.units import View
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.forward_models import ModelConfig, PaperModel, Timing, build, config_from_dict, config_to_dict
-from mbrl.forward_models.base import ForwardModel, kl_to_standard_normal, reparameterise
-from mbrl.imagination import Trajectory, costs_along, unroll
+from mbrl.forward_models.base import ForwardModel, reparameterise
+from mbrl.imagination import Latents, Trajectory, costs_along, from_prior, latents, unroll
 from mbrl.loop import train
 from mbrl.progress import Progress
 from mbrl.schedule import cosine
@@ -133,6 +134,8 @@ def train_model(
         tracking_root=tracking_root,
         progress=progress,
     )
+    if model.bank is not None:
+        model.bank.fill(met_in_training(config, model, recordings, device))
     uncertainty = fit_uncertainty(config, model, recordings, device)
     tensors, state = training_state(model=model, uncertainty=uncertainty)
     save(out / MODEL_FILE, tensors=tensors, config=as_dict, meta={"state": state})
@@ -177,11 +180,11 @@ def rollout_error(
 
     def latent(t: int, h: Any) -> Tensor:
         like = images[:, 0, 0, 0, :1]
-        prior = model.prior(len(images), 1, like=like, generator=noise)[:, 0]
+        prior = model.latent(h, model.noise(len(images), 1, like=like, generator=noise)[:, 0])
         if model.z_dim == 0 or z_dropout == 1:
             return prior
-        mu, log_var = model.posterior(h, images[:, t], poses[:, t])
-        divergences.append(kl_to_standard_normal(mu, log_var).mean())
+        mu, log_var = model.posterior(h, actions[:, t], images[:, t], poses[:, t])
+        divergences.append(model.divergence(h, mu, log_var).mean())
         dropped = torch.rand(len(images), 1, generator=noise).to(device) < z_dropout
         return torch.where(dropped, prior, reparameterise(mu, log_var, noise))
 
@@ -193,6 +196,30 @@ def rollout_error(
     ]
     kl = torch.stack(divergences).mean() if divergences else images.new_zeros(())
     return torch.stack(errors, 1), kl
+
+
+@torch.no_grad()
+def met_in_training(
+    config: ModelTraining, model: ForwardModel[Any], recordings: Sequence[Recording], device: str = "cpu"
+) -> Tensor:
+    """(M, z_dim): the posterior's means along training windows."""
+    model.eval()
+    steps, batch_size = config.stages[-1].steps, config.stages[-1].batch_size
+    sampler = model_windows(
+        config, model, recordings, steps, batch_size, seed=(config.seed, len(config.stages))
+    )
+    found: list[Tensor] = []
+    for i in range(config.uncertainty_batches):
+        windows = sampler.batch(i)
+        images = scaled(windows.target_images, device)
+        poses = poses_of(windows.target_vectors, windows.target_heading, device)
+        actions = torch.from_numpy(windows.actions).to(device)
+        h = model.encode(context_of_windows(windows, device))
+        for t in range(steps):
+            mu, _ = model.posterior(h, actions[:, t], images[:, t], poses[:, t])
+            found.append(mu)
+            _, h = model.step(h, actions[:, t], mu)
+    return torch.cat(found)
 
 
 @torch.no_grad()
@@ -214,7 +241,8 @@ def fit_uncertainty(
             batch = sampler.batch(i)
             context = context_of_windows(batch, device)
             actions = torch.from_numpy(batch.actions).to(device)
-            z = model.prior(len(actions), config.horizon, like=actions, generator=noise)
+            eps = model.noise(len(actions), config.horizon, like=actions, generator=noise)
+            z = from_prior(model, eps.repeat(config.masks, 1, 1))
             samples.append(disagreement(along(model, context, actions, z, config.masks), config.masks))
     uncertainty = Uncertainty(config.horizon).to(device)
     uncertainty.fit(samples)
@@ -222,22 +250,14 @@ def fit_uncertainty(
 
 
 def along(
-    model: ForwardModel[Any], context: Context, actions: Tensor, z: Tensor, num_masks: int
+    model: ForwardModel[Any], context: Context, actions: Tensor, z: Latents, num_masks: int
 ) -> Trajectory:
-    """The trajectory of given actions (B, T, 2) under K masks (mask-major) and given z (B, T, z_dim)."""
-    many, many_actions, many_z = (
-        context.repeat(num_masks),
-        actions.repeat(num_masks, 1, 1),
-        z.repeat(num_masks, 1, 1),
-    )
+    """The trajectory of given actions (B, T, 2) under K masks (mask-major), z of K * B examples."""
+    many, many_actions = context.repeat(num_masks), actions.repeat(num_masks, 1, 1)
     predictions = [
         prediction
         for _, prediction, _ in unroll(
-            model,
-            model.encode(many),
-            lambda t, _: many_actions[:, t],
-            lambda t, _: many_z[:, t],
-            actions.shape[1],
+            model, model.encode(many), lambda t, _: many_actions[:, t], latents(z), actions.shape[1]
         )
     ]
     images = torch.stack([p.image for p in predictions], 1)

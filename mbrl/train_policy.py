@@ -33,7 +33,7 @@ from envs.windows import WindowConfig, WindowSampler
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.forward_models import SeparatedModel
 from mbrl.futures import Futures, foresee
-from mbrl.imagination import Trajectory, imagine
+from mbrl.imagination import Trajectory, from_prior, imagine
 from mbrl.loop import train
 from mbrl.progress import Progress
 from mbrl.schedule import warm_restarts
@@ -289,16 +289,16 @@ def _imagined_losses(
     masks, uncertainty = (config.masks, trained.uncertainty) if config.counts_uncertainty else (1, None)
     view: View = config.policy.view
 
-    def loss_through(futures: Futures, z: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_through(futures: Futures, noise: Tensor) -> tuple[Tensor, dict[str, float]]:
         h = futures.encode()
-        driven = imagine(futures, policy.drive, h, z, config.horizon, gradient="position", view=view)
+        driven = imagine(futures, policy.drive, h, noise, config.horizon, gradient="position", view=view)
         return mpur_loss(futures.under_all_masks(driven), uncertainty, config)
 
-    def loss_under(context: Context, z: Tensor) -> tuple[Tensor, dict[str, float]]:
-        many, many_z = context.repeat(masks), z.repeat(masks, 1, 1)
+    def loss_under(context: Context, noise: Tensor) -> tuple[Tensor, dict[str, float]]:
+        many, z = context.repeat(masks), from_prior(model, noise.repeat(masks, 1, 1))
         with dropout_on(model):
             trajectory = imagine(
-                model, policy.drive, model.encode(many), many_z, config.horizon,
+                model, policy.drive, model.encode(many), z, config.horizon,
                 gradient=model.gradient, view=view, num_masks=masks,
             )  # fmt: skip
         return mpur_loss(trajectory, uncertainty, config)
@@ -316,12 +316,14 @@ def _imagined_losses(
         batches: list[Callable[[], tuple[Tensor, dict[str, float]]]] = []
         for _ in range(config.block):
             context = context_of_windows(next(stream), device)
-            z = model.prior(context.batch_size, config.horizon, like=context.size)
+            noise = model.noise(context.batch_size, config.horizon, like=context.size)
             if isinstance(model, SeparatedModel):
+                z = from_prior(model, noise.repeat(masks, 1, 1))
                 with dropout_on(model):
-                    batches.append(partial(loss_through, foresee(model, context, z, masks), z))
+                    futures = foresee(model, context, z, config.horizon, masks)
+                batches.append(partial(loss_through, futures, noise))
             else:
-                batches.append(partial(loss_under, context, z))
+                batches.append(partial(loss_under, context, noise))
         order = np.random.default_rng((config.seed, 3, block))
         for _ in range(config.epochs):
             for k in order.permutation(config.block):

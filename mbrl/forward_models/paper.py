@@ -4,8 +4,8 @@
     h <- h + mlp(a) + W z;  h <- h + u_net(h)                            u_net has a fully connected waist
     image' = sigmoid(deconv(h) + image);  u' = mlp(h) + u                u = (x, y, vx, vy), normalised
 
-Source: Henaff, Canziani, LeCun, arXiv:1901.02705, appendix, and its public code. Deterministic with z_dim 0, a VAE
-otherwise; z-dropout is a matter of training (mbrl.train_model).
+Source: Henaff, Canziani, LeCun, arXiv:1901.02705, appendix, and its public code. Deterministic with z_dim 0; what z is
+otherwise, see mbrl.forward_models.base; z-dropout is a matter of training (mbrl.train_model).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from envs.context import Context
 from envs.units import View
-from mbrl.forward_models.base import ForwardModel, Prediction, Timing
+from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
 from mbrl.normaliser import Normaliser
 
 MIN_HEADING_SPEED = 0.5  # m/s; below it the direction of the predicted velocity is noise, the heading stays
@@ -33,13 +33,11 @@ class PaperConfig:
     channels: tuple[int, int, int] = (64, 128, 256)
     hidden: int = 256
     z_dim: int = 32
+    latent: Latent = "normal"
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.z_dim < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"z_dim={self.z_dim} must be at least 0 and dropout={self.dropout} within [0, 1)"
-            )
+        check_latent(self.z_dim, self.latent, self.dropout)
         if min(self.view.height, self.view.width) < 16:
             raise ValueError(
                 f"{self.view}: the encoder halves the picture three times, give it at least 16 px"
@@ -111,10 +109,16 @@ class PaperModel(ForwardModel[PaperState]):
         if config.z_dim:
             self.z_to_top = nn.Linear(config.z_dim, flat)
             self.next_image_encoder, self.next_vector_encoder = images_to_top(3), vectors_to_top(4)
-            self.posterior_head = nn.Sequential(
-                nn.Linear(flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2),
-                nn.Linear(config.hidden, 2 * config.z_dim),
-            )  # fmt: skip
+            self.posterior_head = self._z_head(flat)
+        if config.latent == "learned":
+            self.prior_head = self._z_head(flat)
+        self.bank = Bank(config.z_dim) if config.latent == "error" else None
+
+    def _z_head(self, flat: int) -> nn.Module:
+        hidden, p = self._config.hidden, self._config.dropout
+        return nn.Sequential(
+            nn.Linear(flat, hidden), nn.Dropout(p), nn.LeakyReLU(0.2), nn.Linear(hidden, 2 * self.z_dim)
+        )
 
     @property
     def config(self) -> PaperConfig:
@@ -136,11 +140,25 @@ class PaperModel(ForwardModel[PaperState]):
         ).view(-1, *self._top)
         return PaperState(context, encoded, vectors)
 
-    def posterior(self, h: PaperState, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-        after = self.next_image_encoder(image) + self.next_vector_encoder(self._vectors(pose)).view(
-            -1, *self._top
-        )
-        mu, log_var = self.posterior_head((h.encoded + after).flatten(1)).chunk(2, -1)
+    def posterior(self, h: PaperState, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        vectors = self._vectors(pose)
+        if self.bank is None:
+            after = self._top_of_next(image, vectors)
+            mu, log_var = self.posterior_head((h.encoded + after).flatten(1)).chunk(2, -1)
+            return mu, log_var.clamp(-8, 8)
+        with torch.no_grad():  # what f(s, a, 0) gets wrong
+            guess, after_guess = self.step(h, action, action.new_zeros(len(action), self.z_dim))
+            image_error, vector_error = image - guess.image, vectors - after_guess.vectors[:, -1]
+        mu, _ = self.posterior_head(self._top_of_next(image_error, vector_error).flatten(1)).chunk(2, -1)
+        return mu, torch.full_like(mu, -torch.inf)
+
+    def _top_of_next(self, image: Tensor, vectors: Tensor) -> Tensor:
+        return self.next_image_encoder(image) + self.next_vector_encoder(vectors).view(-1, *self._top)
+
+    def prior(self, h: PaperState) -> tuple[Tensor, Tensor]:
+        if self._config.latent != "learned":
+            return super().prior(h)
+        mu, log_var = self.prior_head(h.encoded.flatten(1)).chunk(2, -1)
         return mu, log_var.clamp(-8, 8)
 
     def step(self, h: PaperState, action: Tensor, z: Tensor) -> tuple[Prediction, PaperState]:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from envs.context import Context
 from envs.kinematics import step as drive
 from envs.units import View
-from mbrl.forward_models.base import ForwardModel, Prediction, Timing
+from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
 from mbrl.warp import resample
 
 SPEED_SCALE = 10.0  # m/s; inputs are of order one
@@ -39,6 +39,7 @@ class SeparatedConfig:
     channels: tuple[int, int, int] = (16, 32, 64)
     back: tuple[int, ...] = (0, 1, 2, 4)  # context frames it looks at, in steps back
     z_dim: int = 8
+    latent: Latent = "normal"
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -50,10 +51,7 @@ class SeparatedConfig:
             raise ValueError(
                 "timing.frames must be at least 2: z is inferred from the last two frames and the next"
             )
-        if self.z_dim < 0 or not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"z_dim={self.z_dim} must be at least 0 and dropout={self.dropout} within [0, 1)"
-            )
+        check_latent(self.z_dim, self.latent, self.dropout)
 
 
 @dataclass(frozen=True)
@@ -106,11 +104,19 @@ class SeparatedModel(ForwardModel[Scene]):
             nn.init.zeros_(self.up1.bias)
         if config.z_dim:
             self.z_to_waist = nn.Linear(config.z_dim, c3 * waist[0] * waist[1])
-            self.posterior_net = nn.Sequential(
-                nn.Conv2d(3, c1, 4, 2, 1), nn.ReLU(inplace=True), nn.Conv2d(c1, c2, 4, 2, 1), nn.ReLU(inplace=True),
-                nn.Conv2d(c2, c2, 4, 2, 1), nn.ReLU(inplace=True), nn.Flatten(),
-                nn.Linear(c2 * waist[0] * waist[1], 2 * config.z_dim),
-            )  # fmt: skip
+            self.posterior_net = self._z_net(2 if config.latent == "error" else 3, waist)
+        if config.latent == "learned":
+            self.prior_net = self._z_net(2, waist)
+        self.bank = Bank(config.z_dim) if config.latent == "error" else None
+
+    def _z_net(self, num_pictures: int, waist: tuple[int, int]) -> nn.Module:
+        c1, c2, _ = self._config.channels
+        return nn.Sequential(
+            nn.Conv2d(num_pictures, c1, 4, 2, 1), nn.ReLU(inplace=True),
+            nn.Conv2d(c1, c2, 4, 2, 1), nn.ReLU(inplace=True),
+            nn.Conv2d(c2, c2, 4, 2, 1), nn.ReLU(inplace=True), nn.Flatten(),
+            nn.Linear(c2 * waist[0] * waist[1], 2 * self.z_dim),
+        )  # fmt: skip
 
     @property
     def config(self) -> SeparatedConfig:
@@ -147,9 +153,22 @@ class SeparatedModel(ForwardModel[Scene]):
         x, y = pose[..., 0] + way * torch.cos(pose[..., 2]), pose[..., 1] + way * torch.sin(pose[..., 2])
         return torch.stack([x, y, pose[..., 2], pose[..., 3]], -1)
 
-    def posterior(self, h: Scene, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-        seen = torch.cat([h.vehicles[:, -2:], image[:, 1:2]], 1)
-        mu, log_var = self.posterior_net(F.pad(seen, self._pad)).chunk(2, -1)
+    def posterior(self, h: Scene, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        vehicles = image[:, 1:2]
+        if self.bank is None:
+            seen = torch.cat([h.vehicles[:, -2:], vehicles], 1)
+            mu, log_var = self.posterior_net(F.pad(seen, self._pad)).chunk(2, -1)
+            return mu, log_var.clamp(-8, 8)
+        with torch.no_grad():  # what f(s, 0) gets wrong
+            guess = self.advance(h, vehicles.new_zeros(len(vehicles), self.z_dim)).vehicles[:, -1:]
+        seen = torch.cat([h.vehicles[:, -1:], vehicles - guess], 1)
+        mu, _ = self.posterior_net(F.pad(seen, self._pad)).chunk(2, -1)
+        return mu, torch.full_like(mu, -torch.inf)
+
+    def prior(self, h: Scene) -> tuple[Tensor, Tensor]:
+        if self._config.latent != "learned":
+            return super().prior(h)
+        mu, log_var = self.prior_net(F.pad(h.vehicles[:, -2:], self._pad)).chunk(2, -1)
         return mu, log_var.clamp(-8, 8)
 
     def advance(self, h: Scene, z: Tensor) -> Scene:

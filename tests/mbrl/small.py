@@ -20,7 +20,19 @@ CHANNELS = (4, 6, 8)
 VARIANTS = {
     "deterministic": PaperConfig(timing=TIMING, view=VIEW, channels=CHANNELS, hidden=8, z_dim=0),
     "vae": PaperConfig(timing=TIMING, view=VIEW, channels=CHANNELS, hidden=8, z_dim=3),
+    "vae, learned prior": PaperConfig(
+        timing=TIMING, view=VIEW, channels=CHANNELS, hidden=8, z_dim=3, latent="learned"
+    ),
+    "error encoding": PaperConfig(
+        timing=TIMING, view=VIEW, channels=CHANNELS, hidden=8, z_dim=3, latent="error"
+    ),
     "separated": SeparatedConfig(timing=TIMING, view=VIEW, channels=CHANNELS, back=(0, 1, 2), z_dim=3),
+    "separated, learned prior": SeparatedConfig(
+        timing=TIMING, view=VIEW, channels=CHANNELS, back=(0, 1, 2), z_dim=3, latent="learned"
+    ),
+    "separated, error encoding": SeparatedConfig(
+        timing=TIMING, view=VIEW, channels=CHANNELS, back=(0, 1, 2), z_dim=3, latent="error"
+    ),
     "separated, no z": SeparatedConfig(timing=TIMING, view=VIEW, channels=CHANNELS, back=(0, 2), z_dim=0),
 }
 

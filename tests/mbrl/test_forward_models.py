@@ -25,7 +25,7 @@ from mbrl.forward_models import (
     config_from_dict,
     config_to_dict,
 )
-from mbrl.forward_models.base import kl_to_standard_normal, reparameterise
+from mbrl.forward_models.base import Bank, kl_between_normals, reparameterise
 from mbrl.normaliser import Normaliser
 from tests import reference
 from tests.agents.scenes import Track, along, recording_of
@@ -52,7 +52,7 @@ def unrolled(model: ForwardModel[Any], batch: int = 2, steps: int = 3, z: Tensor
     context = random_context(batch, model.timing, model.config.view)
     actions = random_actions(batch, steps) if actions is None else actions
     z = (
-        model.prior(batch, steps, like=actions, generator=torch.Generator().manual_seed(5))
+        model.noise(batch, steps, like=actions, generator=torch.Generator().manual_seed(5))
         if z is None
         else z
     )
@@ -76,7 +76,9 @@ def test_every_model_has_the_same_face(variant: str, view: View) -> None:
     h = model.encode(context)
     assert torch.equal(model.context(h).images, context.images)
     if model.z_dim:
-        mu, log_var = model.posterior(h, context.images[:, -1], context.now())
+        mu, log_var = model.posterior(
+            h, torch.zeros(context.batch_size, 2), context.images[:, -1], context.now()
+        )
         assert mu.shape == log_var.shape == (2, model.z_dim)
     for t in range(2):
         before = model.context(h)
@@ -106,7 +108,7 @@ def test_an_example_alone_equals_itself_in_a_batch(variant: str) -> None:
     model = small_model(variant)
     images, poses, _ = unrolled(model, batch=3)
     h = model.encode(random_context(3).take(slice(1, 2)))
-    z = model.prior(3, 3, like=poses, generator=torch.Generator().manual_seed(5))
+    z = model.noise(3, 3, like=poses, generator=torch.Generator().manual_seed(5))
     for t in range(3):
         prediction, h = model.step(h, random_actions(3)[1:2, t], z[1:2, t])
         np.testing.assert_allclose(prediction.image[0].detach(), images[1, t].detach(), atol=1e-5)
@@ -130,8 +132,8 @@ def test_the_posterior_sees_what_came_next(variant: str) -> None:
     h = model.encode(context)
     other = context.images[:, -1].flip(-1)
     assert not torch.equal(
-        model.posterior(h, other, context.now())[0],
-        model.posterior(h, context.images[:, -1], context.now())[0],
+        model.posterior(h, torch.zeros(context.batch_size, 2), other, context.now())[0],
+        model.posterior(h, torch.zeros(context.batch_size, 2), context.images[:, -1], context.now())[0],
     )
 
 
@@ -148,9 +150,11 @@ def test_gradients_reach_every_weight(variant: str) -> None:
     for t in range(2):
         z = torch.zeros(4, 0)
         if model.z_dim:
-            mu, log_var = model.posterior(h, context.images[:, 0], context.now())
+            mu, log_var = model.posterior(
+                h, torch.zeros(context.batch_size, 2), context.images[:, 0], context.now()
+            )
             z = reparameterise(mu, log_var)
-            loss = loss + kl_to_standard_normal(mu, log_var).mean()
+            loss = loss + model.divergence(h, mu, log_var).mean()
         _, h = model.step(h, random_actions(4)[:, t], z)
         loss = loss + model.error(h, context.images[:, 0], context.poses[:, 0]).mean()
     loss.backward()
@@ -386,13 +390,13 @@ def test_impossible_sizes_are_refused() -> None:
 # --- z ---------------------------------------------------------------------------------------------------------------
 
 
-def test_kl_equals_that_of_torch_distributions() -> None:
+def test_the_divergence_is_torch_s_and_zero_for_the_same() -> None:
     rng = torch.Generator().manual_seed(0)
-    mu, log_var = (torch.randn(7, 5, generator=rng, dtype=torch.float64) for _ in range(2))
-    normal = Normal(mu, torch.exp(log_var / 2))
-    want = kl_divergence(normal, Normal(torch.zeros_like(mu), torch.ones_like(mu))).sum(-1)
-    np.testing.assert_allclose(kl_to_standard_normal(mu, log_var), want, rtol=1e-12)
-    assert kl_to_standard_normal(torch.zeros(1, 5), torch.zeros(1, 5)) == 0
+    mu, log_var, mu_p, log_var_p = torch.randn(4, 7, 5, generator=rng, dtype=torch.float64)
+    one, other = Normal(mu, torch.exp(log_var / 2)), Normal(mu_p, torch.exp(log_var_p / 2))
+    want = kl_divergence(one, other).sum(-1)
+    np.testing.assert_allclose(kl_between_normals(mu, log_var, mu_p, log_var_p), want, rtol=1e-12)
+    assert (kl_between_normals(mu, log_var, mu, log_var).abs() < 1e-12).all()
 
 
 def test_reparameterised_samples_have_the_wanted_moments_and_gradients() -> None:
@@ -406,11 +410,59 @@ def test_reparameterised_samples_have_the_wanted_moments_and_gradients() -> None
     np.testing.assert_allclose(for_log_var, log_var.exp().detach(), atol=0.04)
 
 
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if "learned" in v])
+def test_a_learned_prior_depends_on_the_state_and_moves_the_noise(variant: str) -> None:
+    """z = mu + exp(log_var / 2) noise, so that z at two noises tells both; and KL(p || p) = 0."""
+    model = small_model(variant)
+    h = model.encode(random_context(4))
+    mu, log_var = model.prior(h)
+    assert mu.std(0).min() > 0
+    noise = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(model.latent(h, torch.zeros(4, 3)).detach(), mu.detach())
+    want = mu + torch.exp(log_var / 2) * noise
+    np.testing.assert_allclose(model.latent(h, noise).detach(), want.detach(), rtol=1e-6)
+    assert (model.divergence(h, mu, log_var).abs() < 1e-6).all()
+
+
+def test_a_bank_gives_back_what_it_holds_each_as_often() -> None:
+    bank = Bank(2, size=8)
+    bank.fill(torch.arange(64.0).view(32, 2))  # every fourth is kept
+    np.testing.assert_array_equal(bank.z[:, 0], torch.arange(0, 64, 8.0))
+    got = bank(torch.randn(40_000, 2, generator=torch.Generator().manual_seed(0)))[:, 0]
+    assert sorted(set(got.tolist())) == bank.z[:, 0].tolist()
+    counts = torch.stack([(got == z).sum() for z in bank.z[:, 0]])
+    np.testing.assert_allclose(counts, 5000, rtol=0.06)
+    assert (bank(torch.full((1, 2), 9.0)) == bank.z[-1]).all()
+    bank.fill(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert (bank.z[:4] == torch.tensor([1.0, 2.0])).all()
+    assert (bank.z[4:] == torch.tensor([3.0, 4.0])).all()
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if "error" in v])
+def test_an_error_code_tells_the_error_and_nothing_else(variant: str) -> None:
+    """phi(s' - f(s, a, 0)): what the model predicts without z is encoded like any other perfect guess."""
+    model = small_model(variant)
+    actions = random_actions(2)[:, 0]
+    h = model.encode(random_context())
+    guess, after = model.step(h, actions, torch.zeros(2, 3))
+    vehicles = after.vehicles[:, -1] if isinstance(model, SeparatedModel) else guess.image[:, 1]
+    image = guess.image.clone()
+    image[:, 1] = vehicles
+    perfect, log_var = model.posterior(h, actions, image, guess.pose)
+    assert (log_var == -torch.inf).all()
+    assert torch.equal(reparameterise(perfect, log_var), perfect)
+    assert (model.divergence(h, perfect, log_var) == 0).all()
+    wrong, _ = model.posterior(h, actions, image.flip(-1), guess.pose)
+    assert not torch.equal(wrong, perfect)
+    if isinstance(model, PaperModel):  # whatever the state: the code of no error is the same
+        np.testing.assert_allclose(perfect[0].detach(), perfect[1].detach(), atol=1e-5)
+
+
 def test_the_prior_is_standard_normal_and_seeded() -> None:
     model = build(VARIANTS["vae"])
     like = torch.zeros(1, dtype=torch.float64)
     one, other = (
-        model.prior(500, 8, like=like, generator=torch.Generator().manual_seed(3)) for _ in range(2)
+        model.noise(500, 8, like=like, generator=torch.Generator().manual_seed(3)) for _ in range(2)
     )
     assert torch.equal(one, other)
     assert one.shape == (500, 8, 3)

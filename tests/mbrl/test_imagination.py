@@ -117,7 +117,7 @@ def test_one_actor_drives_under_every_mask() -> None:
 def test_imagination_equals_stepping_by_hand(variant: str) -> None:
     model = small_model(variant)
     context = random_context()
-    z = model.prior(2, 3, like=context.size, generator=torch.Generator().manual_seed(0))
+    z = model.noise(2, 3, like=context.size, generator=torch.Generator().manual_seed(0))
     got = imagine(model, steady(), model.encode(context), z, 3, gradient=model.gradient, view=VIEW)
     act, h = steady(), model.encode(context)
     for t in range(3):
@@ -160,7 +160,7 @@ def test_futures_drive_like_the_model_that_drew_them(variant: str) -> None:
     assert isinstance(model, SeparatedModel)
     context = random_context()
     z = torch.randn(2, 4, model.z_dim, generator=torch.Generator().manual_seed(0))
-    futures = foresee(model, context, z)
+    futures = foresee(model, context, z, 4)
     assert not futures.vehicles.requires_grad
     for seed in (1, 2):  # any number of drives through the same futures
         want = imagine(model, steady(seed), model.encode(context), z, 4, gradient="position", view=VIEW)
@@ -176,9 +176,9 @@ def test_futures_under_all_masks_are_the_model_s_rollouts_under_these_masks() ->
     z = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), dropout_on(model):
         torch.manual_seed(3)
-        want = along_actions(model, context, actions, z, 3)
+        want = along_actions(model, context, actions, z.repeat(3, 1, 1), 3)
         torch.manual_seed(3)
-        futures = foresee(model, context, z, 3)
+        futures = foresee(model, context, z.repeat(3, 1, 1), 4, 3)
     assert not torch.equal(futures.vehicles[0], futures.vehicles[1])
     calls = iter(actions.unbind(1))
     driven = imagine(futures, lambda _: next(calls), futures.encode(), z, 4, gradient="position", view=VIEW)
@@ -188,7 +188,7 @@ def test_futures_under_all_masks_are_the_model_s_rollouts_under_these_masks() ->
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     for a, b in zip(got.costs, want.costs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    alone = foresee(model, context, z)
+    alone = foresee(model, context, z, 4)
     assert alone.under_all_masks(driven) is driven
 
 
@@ -197,7 +197,7 @@ def test_every_mask_s_costs_reach_the_actions() -> None:
     assert isinstance(model, SeparatedModel)
     torch.manual_seed(3)
     with dropout_on(model):
-        futures = foresee(model, random_context(2), torch.zeros(2, 3, 3), 3)
+        futures = foresee(model, random_context(2), torch.zeros(6, 3, 3), 3, 3)
     actions = random_actions(2, 3).requires_grad_()
     calls = iter(actions.unbind(1))
     driven = imagine(
@@ -219,7 +219,7 @@ def test_the_gradient_of_futures_is_that_of_the_model() -> None:
     model = small_model("separated")
     assert isinstance(model, SeparatedModel)
     context, z = random_context(), torch.ones(2, 4, 3)
-    futures = foresee(model, context, z)
+    futures = foresee(model, context, z, 4)
 
     def gradient(dynamics: Any, h: Any) -> Tensor:
         actions = random_actions(2, 4).requires_grad_()
@@ -298,7 +298,7 @@ def imagined(recording: Recording, actions: Tensor, view: View = ROAD) -> Trajec
     model = build(replace(VARIANTS["separated, no z"], view=view)).eval()
     assert isinstance(model, SeparatedModel)
     context = context_at(recording, 0, 20, view=view)
-    futures = foresee(model, context, torch.zeros(1, actions.shape[1], 0))
+    futures = foresee(model, context, torch.zeros(1, actions.shape[1], 0), actions.shape[1])
     calls = iter(range(actions.shape[1]))
     return imagine(
         futures, lambda _: actions[:, next(calls)], futures.encode(), torch.zeros(1, 20, 0), actions.shape[1],
@@ -408,7 +408,7 @@ def test_futures_keep_time_with_their_model() -> None:
     timing = Timing(frames=3, stride=1)
     model = build(replace(VARIANTS["separated, no z"], timing=timing)).eval()
     assert isinstance(model, SeparatedModel)
-    futures: Futures = foresee(model, random_context(timing=timing), torch.zeros(2, 4, 0))
+    futures: Futures = foresee(model, random_context(timing=timing), torch.zeros(2, 4, 0), 4)
     start = random_context(timing=timing).now()
     way = (futures.observer[:, -1, :2] - start[:, :2]).norm(dim=-1)
     np.testing.assert_allclose(way, start[:, 3] * 0.4, rtol=1e-4)

@@ -111,7 +111,7 @@ def test_errors_are_those_of_steps_along_recorded_actions(variant: str) -> None:
     truth = scaled(windows.target_images, "cpu")
     poses = context_of_windows(replace_context(windows)).poses
     for t in range(3):
-        z = model.prior(8, 1, like=truth, generator=noise)[:, 0]
+        z = model.latent(h, model.noise(8, 1, like=truth, generator=noise)[:, 0])
         _, h = model.step(h, torch.from_numpy(windows.actions[:, t]), z)
         np.testing.assert_allclose(
             error[:, t].detach(), model.error(h, truth[:, t], poses[:, t]).detach(), rtol=1e-4
@@ -134,7 +134,7 @@ class Posterior:
         self.used: list[Tensor] = []
         step = model.step
 
-        def posterior(h: Any, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        def posterior(h: Any, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
             shape = len(image), model.z_dim
             return torch.full(shape, mu), torch.full(shape, log_var)
 

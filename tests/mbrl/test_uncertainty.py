@@ -71,7 +71,7 @@ def test_masks_of_one_batch_are_as_good_as_rollouts_one_by_one(variant: str) -> 
     context, actions, z = random_context(2), random_actions(2, 1), torch.zeros(2, 1, model.z_dim)
     torch.manual_seed(1)
     with torch.no_grad(), dropout_on(model):
-        together = disagreement(along(model, context, actions, z, 150), 150)
+        together = disagreement(along(model, context, actions, z.repeat(150, 1, 1), 150), 150)
         one_by_one = brute_force([along(model, context, actions, z, 1) for _ in range(150)])
     for got, want in zip(together, one_by_one, strict=True):
         np.testing.assert_allclose(got, want, rtol=0.5, atol=1e-5)
@@ -131,7 +131,7 @@ def test_futures_of_several_masks_disagree_in_costs_but_not_in_the_ego_s_motion(
     z = torch.zeros(6, 3, 3)
     torch.manual_seed(0)
     with dropout_on(model):
-        futures = foresee(model, random_context(6), z, 3)
+        futures = foresee(model, random_context(6), z.repeat(3, 1, 1), 3, 3)
     actions = iter(random_actions(6).unbind(1))
     driven = imagine(futures, lambda _: next(actions), futures.encode(), z, 3, gradient="position", view=VIEW)
     terms = disagreement(futures.under_all_masks(driven), 3)
