@@ -40,17 +40,15 @@ class PolicyConfig:
             raise ValueError(f"back={self.back} must stay within frames={self.frames}")
 
 
-class Policy(nn.Module):
-    """Gaussian policy over actions in units of (acceleration, curvature); its mean is the deterministic action.
+class Perception(nn.Module):
+    """Pictures and motion to features (B, hidden): conv(pictures) + linear(vx, vy, heading, length, width).
 
-        mean = bound tanh(o / bound),    o = mlp(conv(pictures), vx, vy, heading, length, width)
-
-    vx, vy, heading are the site's; the position itself is not an input. Convolutions 4x4 stride 2, one hidden layer.
+    vx, vy, heading are the site's; the position itself is not an input. Convolutions 4x4 stride 2.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
-        self.config = config
+        self.back = config.back
         c1, c2, c3 = config.channels
         self.conv = nn.Sequential(
             nn.Conv2d(len(config.back) + 2, c1, 4, 2, 1), nn.ReLU(inplace=True),
@@ -61,6 +59,35 @@ class Policy(nn.Module):
         flat = c3 * (config.view.height // 8) * (config.view.width // 8)
         self.from_picture = nn.Linear(flat, config.hidden)
         self.from_motion = nn.Linear(5, config.hidden)
+
+    def forward(self, images: Tensor, poses: Tensor, size: Tensor) -> Tensor:
+        """See Policy.forward for the arguments."""
+        seen = torch.cat([images[:, [-1 - k for k in self.back], 1], images[:, -1, ::2]], 1)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        heading, speed = poses[:, -1, 2], poses[:, -1, 3]
+        motion = torch.stack(
+            [
+                speed * torch.cos(heading) / SPEED_SCALE,
+                speed * torch.sin(heading) / LATERAL_SPEED_SCALE,
+                heading * 10,
+                size[:, 0] / LENGTH_SCALE,
+                size[:, 1] / WIDTH_SCALE,
+            ],
+            -1,
+        )
+        return self.from_picture(self.conv(seen)) + self.from_motion(motion)
+
+
+class Policy(nn.Module):
+    """Gaussian policy over actions in units of (acceleration, curvature); its mean is the deterministic action.
+
+    mean = bound tanh(o / bound),    o = mlp(perception),    deviation = exp(log_std)
+    """
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.perception = Perception(config)
         self.head = nn.Sequential(
             nn.ReLU(inplace=True), nn.Linear(config.hidden, config.hidden), nn.ReLU(inplace=True),
             nn.Linear(config.hidden, 2),
@@ -81,22 +108,15 @@ class Policy(nn.Module):
         """The same for a context."""
         return self(context.images, context.poses, context.size)
 
+    def sample(self, context: Context) -> Tensor:
+        """An action (B, 2) drawn from the policy, differentiable in its parameters; by the global generator."""
+        units = self.units(context.images, context.poses, context.size)
+        noise = torch.randn_like(units)
+        return (units + torch.exp(self.log_std) * noise) * self.scale(units)
+
     def units(self, images: Tensor, poses: Tensor, size: Tensor) -> Tensor:
         """The same (B, 2) in units of the config's acceleration and curvature."""
-        seen = torch.cat([images[:, [-1 - k for k in self.config.back], 1], images[:, -1, ::2]], 1)
-        heading, speed = poses[:, -1, 2], poses[:, -1, 3]
-        motion = torch.stack(
-            [
-                speed * torch.cos(heading) / SPEED_SCALE,
-                speed * torch.sin(heading) / LATERAL_SPEED_SCALE,
-                heading * 10,
-                size[:, 0] / LENGTH_SCALE,
-                size[:, 1] / WIDTH_SCALE,
-            ],
-            -1,
-        )
-        seen = seen.contiguous(memory_format=torch.channels_last)
-        out = self.head(self.from_picture(self.conv(seen)) + self.from_motion(motion))
+        out = self.head(self.perception(images, poses, size))
         return self.config.bound * torch.tanh(out / self.config.bound)
 
     def scale(self, like: Tensor) -> Tensor:

@@ -59,6 +59,12 @@ def poses_of(
     return torch.from_numpy(np.stack([vectors[..., 0], vectors[..., 1], heading, speed], -1)).to(device)
 
 
+def motion(poses: Tensor) -> Tensor:
+    """u = (x, y, vx, vy) (..., 4) of poses (..., 4)."""
+    x, y, heading, speed = poses.unbind(-1)
+    return torch.stack([x, y, speed * torch.cos(heading), speed * torch.sin(heading)], -1)
+
+
 def context_of_windows(windows: Windows, device: torch.device | str = "cpu") -> Context:
     """The context part of a batch of windows, whose context frames must be evenly spaced."""
     return Context(

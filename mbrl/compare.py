@@ -17,7 +17,7 @@ from agents.policies import Policy
 from envs.context import context_of_windows
 from envs.recording import Recording, Split
 from envs.windows import WindowConfig, WindowSampler
-from mbrl.imagination import from_prior, imagine
+from mbrl.imagination import exact_costs, from_prior, imagine
 from mbrl.train_model import TrainedModel, along
 from mbrl.uncertainty import disagreement, dropout_on
 
@@ -62,7 +62,7 @@ def promises(
             with dropout_on(model):
                 trajectory = imagine(
                     model, policy.drive, model.encode(context), z, horizon,
-                    gradient=model.gradient, view=model.config.view, num_masks=num_masks,
+                    cost=exact_costs(model.gradient, model.config.view), num_masks=num_masks,
                 )  # fmt: skip
             terms = disagreement(trajectory, num_masks)
             sums[name] += [

@@ -19,13 +19,14 @@ from envs.recording import Recording
 from envs.viewer import view
 from mbrl.compare import Promise, imagined_futures, promises
 from mbrl.loop import read_curves
+from mbrl.policy_training import Method, policy_training_to_dict
 from mbrl.presets import Preset, model_training, policy_training
 from mbrl.progress import Progress, Stages, duration
 from mbrl.report import ExtraTable, Imagined, write_report
 from mbrl.side_by_side import Job, run_together
 from mbrl.tracking import Tracker
 from mbrl.train_model import load_model, train_model, training_to_dict
-from mbrl.train_policy import Method, load_policy, policy_training_to_dict, train_policy
+from mbrl.train_policy import load_policy, train_policy
 
 FOLDERS: dict[Method, str] = {
     "imitation": "policy-imitation",

@@ -81,13 +81,14 @@ class Futures:
             )
             seen = torch.cat([driven.images[:, :, 1], others.view(-1, steps, height, width)])
         size = self.start.size.repeat(num_masks - 1, 1)
-        near = proximity_along(seen[num:], poses[num:], size, view=self.model.view)
+        near = proximity_along(seen[num:], poses[num:], size, self.model.view)
         lane, off_road = (cost.repeat(num_masks, 1) for cost in driven.costs[1:])
         return Trajectory(
             seen[:, :, None],
             poses,
             driven.actions.repeat(num_masks, 1, 1),
             Costs(torch.cat([driven.costs.proximity, near]), lane, off_road),
+            driven.last,
         )
 
 

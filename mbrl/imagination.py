@@ -3,7 +3,8 @@
     h_0 = encode(context);   a_t = actor(context_t);   (i_t+1, u_t+1), h_t+1 = step(h_t, a_t, z_t)
 
 Anything with a `step(h, action, z)` and a `context(h)` can be unrolled: a forward model, or futures it has already
-drawn (mbrl.futures). Costs are those of envs.costs on the imagined pictures.
+drawn (mbrl.futures). Costs are those of envs.costs on the imagined pictures (`exact_costs`), or a network's
+(mbrl.critics).
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from mbrl.warp import relative_points
 Actor = Callable[[Context], Tensor]
 Latents = Tensor | Callable[[int, Any], Tensor]  # (B, T, z_dim), or of step t and the state before it
 Gradient = Literal["position", "pixels"]
+CostsOf = Callable[
+    [Tensor, Tensor, Tensor], Costs
+]  # of pictures (B, T, 3, H, W), poses (B, T, 4), sizes (B, 2)
 
 
 class Dynamics(Protocol):
@@ -52,6 +56,7 @@ class Trajectory:
     poses: Tensor  # (B, T, 4): x, y, heading, speed
     actions: Tensor  # (B, T, 2), that led there
     costs: Costs  # (B, T) each
+    last: Context | None = None  # what an actor sees at the end
 
 
 def unroll(
@@ -81,8 +86,7 @@ def imagine(
     z: Latents,
     horizon: int,
     *,
-    gradient: Gradient,
-    view: View,
+    cost: CostsOf,
     num_masks: int = 1,
 ) -> Trajectory:
     """Let an actor drive through a model's future.
@@ -91,9 +95,7 @@ def imagine(
         h: the model's state now, see ForwardModel.encode; for K masks that of a context repeated K times (mask-major,
             see Context.repeat). The actor sees mask 0, and its actions are taken under every mask.
         z: (K * B, >= horizon, z_dim), or from the prior, see `from_prior`.
-        gradient: what moves a cost: "position" of the ego's mask over fixed pictures, for pictures that do not depend
-            on the action, or "pixels" under a fixed mask, for those that do (the paper's). Speed inside the proximity
-            mask is always cut off: with it, crawling wins.
+        cost: of the imagined pictures, see `exact_costs`.
     """
     size = dynamics.context(h).size
     num_examples = len(size) // num_masks
@@ -105,31 +107,45 @@ def imagine(
     images = torch.stack([prediction.image for _, prediction, _ in steps], 1)
     poses = torch.stack([prediction.pose for _, prediction, _ in steps], 1)
     actions = torch.stack([action for action, _, _ in steps], 1)
-    return Trajectory(images, poses, actions, costs_along(images, poses, size, gradient=gradient, view=view))
+    return Trajectory(images, poses, actions, cost(images, poses, size), dynamics.context(steps[-1][2]))
 
 
-def costs_along(images: Tensor, poses: Tensor, size: Tensor, *, gradient: Gradient, view: View) -> Costs:
-    """Costs (B, T) of pictures (B, T, 3, H, W) seen from poses (B, T, 4) by egos of size (B, 2); see `imagine`."""
-    if gradient == "position":
-        return _costs_by_position(images, poses, size, view)
-    size = size[:, None].expand(-1, images.shape[1], -1)
-    return costs(images, poses[..., 3].detach(), size, *pixel_grid(view, poses))
+def exact_costs(gradient: Gradient, view: View, *, detach_speed: bool = True) -> CostsOf:
+    """envs.costs of imagined pictures.
+
+    Args:
+        gradient: what moves a cost: "position" of the ego's mask over fixed pictures, or the "pixels" under a fixed
+            mask, which must then depend on the actions: through the network that drew them (the paper's), or through
+            the view cut out of what it drew (mbrl.forward_models.separated).
+        detach_speed: cut the gradient of the speed inside the proximity mask: with it, crawling wins.
+    """
+
+    def costs_of(images: Tensor, poses: Tensor, size: Tensor) -> Costs:
+        if gradient == "position":
+            return _costs_by_position(images, poses, size, view, detach_speed)
+        size = size[:, None].expand(-1, images.shape[1], -1)
+        speed = poses[..., 3].detach() if detach_speed else poses[..., 3]
+        return costs(images, speed, size, *pixel_grid(view, poses))
+
+    return costs_of
 
 
-def proximity_along(vehicles: Tensor, poses: Tensor, size: Tensor, *, view: View) -> Tensor:
+def proximity_along(
+    vehicles: Tensor, poses: Tensor, size: Tensor, view: View, detach_speed: bool = True
+) -> Tensor:
     """The proximity cost alone, (B, T), of vehicle channels (B, T, H, W); its gradient is by position."""
-    speed = poses[..., 3].detach().reshape(-1, 1)
+    speed = (poses[..., 3].detach() if detach_speed else poses[..., 3]).reshape(-1, 1)
     size = size[:, None].expand(-1, vehicles.shape[1], -1).reshape(-1, 1, 2)
     along, across = partial(along_mask, speed=speed, size=size), partial(across_mask, size=size)
     return _under_moving_mask(vehicles, poses, along, across, float(size[..., 1].max()), view)
 
 
-def _costs_by_position(images: Tensor, poses: Tensor, size: Tensor, view: View) -> Costs:
+def _costs_by_position(images: Tensor, poses: Tensor, size: Tensor, view: View, detach_speed: bool) -> Costs:
     """Costs whose gradient is that of the ego's masks moving over fixed pictures."""
     beside = partial(beside_mask, size=size[:, None].expand(-1, images.shape[1], -1).reshape(-1, 1, 2))
     lanes, vehicles, off_road = images.unbind(2)
     return Costs(
-        proximity_along(vehicles, poses, size, view=view),
+        proximity_along(vehicles, poses, size, view, detach_speed),
         _under_moving_mask(lanes, poses, beside, lane_mask, LANE_WIDTH / 2, view),
         _under_moving_mask(off_road, poses, beside, lane_mask, LANE_WIDTH / 2, view),
     )
@@ -166,7 +182,9 @@ def _under_moving_mask(
     df, dl = (-shift for shift in relative_points(fixed.new_zeros(()), fixed.new_zeros(()), fixed, poses))
     dh = poses[..., 2] - fixed[..., 2]
     (mf, slope_f), (ml, slope_l) = _with_slope(along, ahead), _with_slope(across, left)
-    values = image * mf[:, :, None] * ml[:, None, :]
+    values = (
+        image * along(ahead)[:, :, None] * ml[:, None, :]
+    )  # whose graph is that of the speed, if attached
     top = values.amax((1, 2))
     tied = values == top[:, None, None]
     weight = image * tied / tied.sum((1, 2), keepdim=True)

@@ -6,8 +6,8 @@ from typing import Literal
 
 from agents.policies import PolicyConfig
 from mbrl.forward_models import PaperConfig, SeparatedConfig, Timing
+from mbrl.policy_training import Method, PolicyTraining
 from mbrl.train_model import ModelTraining, Stage
-from mbrl.train_policy import Method, PolicyTraining
 
 Preset = Literal["quick", "paper", "debug"]
 DEBUG_CHANNELS = (4, 8, 8)

@@ -27,7 +27,7 @@ from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.forward_models import ModelConfig, PaperModel, Timing, build, config_from_dict, config_to_dict
 from mbrl.forward_models.base import ForwardModel, reparameterise
-from mbrl.imagination import Latents, Trajectory, costs_along, from_prior, latents, unroll
+from mbrl.imagination import Latents, Trajectory, exact_costs, from_prior, latents, unroll
 from mbrl.loop import train
 from mbrl.progress import Progress
 from mbrl.schedule import cosine
@@ -262,10 +262,8 @@ def along(
     ]
     images = torch.stack([p.image for p in predictions], 1)
     poses = torch.stack([p.pose for p in predictions], 1)
-    view = model.config.view
-    return Trajectory(
-        images, poses, many_actions, costs_along(images, poses, many.size, gradient=model.gradient, view=view)
-    )
+    cost = exact_costs(model.gradient, model.config.view)
+    return Trajectory(images, poses, many_actions, cost(images, poses, many.size))
 
 
 def load_model(folder: Path, device: str = "cpu") -> TrainedModel:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from envs.context import motion
 from mbrl.imagination import Trajectory
 
 
@@ -40,11 +41,9 @@ def disagreement(trajectory: Trajectory, num_masks: int) -> Terms:
         spread = away.square().sum(0) - away.sum(0).square() / num_masks
         return spread.clamp(min=0) / max(num_masks - 1, 1)
 
-    x, y, heading, speed = trajectory.poses.unbind(-1)
-    vector = torch.stack([x, y, speed * torch.cos(heading), speed * torch.sin(heading)], -1)
     return Terms(
         variance(trajectory.images).flatten(2).sum(-1),
-        variance(vector).sum(-1),
+        variance(motion(trajectory.poses)).sum(-1),
         variance(trajectory.costs.total()),
     )
 

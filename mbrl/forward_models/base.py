@@ -17,9 +17,10 @@ Source: Henaff, Canziani, LeCun, arXiv:1901.02705, section 3.1. `mbrl.imaginatio
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,9 @@ class ForwardModel(nn.Module, ABC, Generic[H]):
     z_dim: int
     bank: Bank | None  # of z met in training, where z is "error"
     observer: Literal["ego", "straight"]  # whose view its training targets are (envs.windows.WindowConfig)
-    gradient: Literal["position", "pixels"]  # how a cost reaches the actions (see mbrl.imagination.imagine)
+    gradient: Literal[
+        "position", "pixels"
+    ]  # how a cost reaches the actions (see mbrl.imagination.exact_costs)
 
     @property
     @abstractmethod
@@ -102,6 +105,12 @@ class ForwardModel(nn.Module, ABC, Generic[H]):
     @abstractmethod
     def error(self, h: H, image: Tensor, pose: Tensor) -> Tensor:
         """(B,): squared error of the step that led to h, against what the training observer saw next."""
+
+    def with_gradient(self, gradient: Literal["position", "pixels"] | None) -> Self:
+        """The same model, weights shared, with another way for costs to reach the actions; None: its own."""
+        model = copy.copy(self)
+        model.gradient = gradient or self.gradient
+        return model
 
     def prior(self, h: H) -> tuple[Tensor, Tensor]:
         """Mean and log variance (B, z_dim) of p(z | s); zeros, which is N(0, I), unless the model learned others."""

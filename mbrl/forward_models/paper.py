@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from envs.context import Context
+from envs.context import Context, motion
 from envs.units import View
 from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
 from mbrl.normaliser import Normaliser
@@ -57,10 +57,10 @@ class PaperModel(ForwardModel[PaperState]):
     """See the module's docstring."""
 
     observer: Literal["ego", "straight"] = "ego"
-    gradient: Literal["position", "pixels"] = "pixels"
 
     def __init__(self, config: PaperConfig) -> None:
         super().__init__()
+        self.gradient = "pixels"
         self._config = config
         self.timing, self.z_dim = config.timing, config.z_dim
         c1, c2, c3 = config.channels
@@ -126,10 +126,7 @@ class PaperModel(ForwardModel[PaperState]):
 
     def _vectors(self, poses: Tensor) -> Tensor:
         """Normalised u of poses (..., 4)."""
-        x, y, heading, speed = poses.unbind(-1)
-        return self.vector_normaliser(
-            torch.stack([x, y, speed * torch.cos(heading), speed * torch.sin(heading)], -1)
-        )
+        return self.vector_normaliser(motion(poses))
 
     def encode(self, context: Context) -> PaperState:
         return self._encode(context, self._vectors(context.poses))

@@ -73,10 +73,10 @@ class SeparatedModel(ForwardModel[Scene]):
     """See the module's docstring. Actions move the ego only."""
 
     observer: Literal["ego", "straight"] = "straight"
-    gradient: Literal["position", "pixels"] = "position"
 
     def __init__(self, config: SeparatedConfig) -> None:
         super().__init__()
+        self.gradient = "position"
         self._config = config
         self.timing, self.z_dim, self.view = config.timing, config.z_dim, config.view
         c1, c2, c3 = config.channels
@@ -212,8 +212,8 @@ class SeparatedModel(ForwardModel[Scene]):
 
     def look(self, vehicles: Tensor, observer: Tensor, static: Tensor, start: Tensor, pose: Tensor) -> Tensor:
         """The picture (B, 3, H, W) from a pose (B, 4): what moves, seen by the observer, and what stands, as at the
-        start. It carries no gradient to the pose; see imagination.imagine."""
-        with torch.no_grad():
+        start. It carries a gradient to the pose only where costs go through pixels; see imagination.exact_costs."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.gradient == "pixels"):
             moving = resample(vehicles, self.view, observer, pose)
             standing = resample(static, self.view, start, pose, padding="border")
         return torch.cat([standing[:, :1], moving, standing[:, 1:]], 1)

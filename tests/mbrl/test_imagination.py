@@ -19,7 +19,7 @@ from envs.units import View
 from envs.world import build_world
 from mbrl.forward_models import Prediction, SeparatedModel, Timing, build
 from mbrl.futures import Futures, foresee
-from mbrl.imagination import Trajectory, costs_along, imagine, unroll
+from mbrl.imagination import Trajectory, exact_costs, imagine, unroll
 from mbrl.train_model import along as along_actions
 from mbrl.uncertainty import dropout_on
 from mbrl.warp import pixel_coordinates
@@ -97,8 +97,7 @@ def test_one_actor_drives_under_every_mask() -> None:
         counted_start(2).repeat(3),
         z,
         4,
-        gradient="pixels",
-        view=View(height=2, width=2),
+        cost=exact_costs("pixels", View(height=2, width=2)),
         num_masks=3,
     )
     assert [c.batch_size for c in seen] == [2] * 4
@@ -118,7 +117,7 @@ def test_imagination_equals_stepping_by_hand(variant: str) -> None:
     model = small_model(variant)
     context = random_context()
     z = model.noise(2, 3, like=context.size, generator=torch.Generator().manual_seed(0))
-    got = imagine(model, steady(), model.encode(context), z, 3, gradient=model.gradient, view=VIEW)
+    got = imagine(model, steady(), model.encode(context), z, 3, cost=exact_costs(model.gradient, VIEW))
     act, h = steady(), model.encode(context)
     for t in range(3):
         action = act(model.context(h))
@@ -136,7 +135,9 @@ def test_masks_without_dropout_are_copies(variant: str) -> None:
     model = small_model(variant)
     many = random_context().repeat(3)
     z = torch.ones(2, 3, model.z_dim).repeat(3, 1, 1)
-    got = imagine(model, steady(), model.encode(many), z, 3, gradient=model.gradient, view=VIEW, num_masks=3)
+    got = imagine(
+        model, steady(), model.encode(many), z, 3, cost=exact_costs(model.gradient, VIEW), num_masks=3
+    )
     for part in (got.images, got.poses, got.actions, *got.costs):
         copies = part.view(3, 2, *part.shape[1:])
         np.testing.assert_allclose(
@@ -163,8 +164,8 @@ def test_futures_drive_like_the_model_that_drew_them(variant: str) -> None:
     futures = foresee(model, context, z, 4)
     assert not futures.vehicles.requires_grad
     for seed in (1, 2):  # any number of drives through the same futures
-        want = imagine(model, steady(seed), model.encode(context), z, 4, gradient="position", view=VIEW)
-        got = imagine(futures, steady(seed), futures.encode(), z, 4, gradient="position", view=VIEW)
+        want = imagine(model, steady(seed), model.encode(context), z, 4, cost=exact_costs("position", VIEW))
+        got = imagine(futures, steady(seed), futures.encode(), z, 4, cost=exact_costs("position", VIEW))
         same(got, want)
 
 
@@ -181,7 +182,9 @@ def test_futures_under_all_masks_are_the_model_s_rollouts_under_these_masks() ->
         futures = foresee(model, context, z.repeat(3, 1, 1), 4, 3)
     assert not torch.equal(futures.vehicles[0], futures.vehicles[1])
     calls = iter(actions.unbind(1))
-    driven = imagine(futures, lambda _: next(calls), futures.encode(), z, 4, gradient="position", view=VIEW)
+    driven = imagine(
+        futures, lambda _: next(calls), futures.encode(), z, 4, cost=exact_costs("position", VIEW)
+    )
     got = futures.under_all_masks(driven)
     vehicles = want.images[:, :, 1:2]  # what stands is the same under every mask
     for a, b in ((got.images, vehicles), (got.poses, want.poses), (got.actions, want.actions)):
@@ -206,8 +209,7 @@ def test_every_mask_s_costs_reach_the_actions() -> None:
         futures.encode(),
         torch.zeros(2, 3, 3),
         3,
-        gradient="position",
-        view=VIEW,
+        cost=exact_costs("position", VIEW),
     )
     proximity = futures.under_all_masks(driven).costs.proximity.view(3, 2, 3)
     slopes = [torch.autograd.grad(by_mask.sum(), actions, retain_graph=True)[0] for by_mask in proximity]
@@ -225,7 +227,7 @@ def test_the_gradient_of_futures_is_that_of_the_model() -> None:
         actions = random_actions(2, 4).requires_grad_()
         calls = iter(range(4))
         trajectory = imagine(
-            dynamics, lambda _: actions[:, next(calls)], h, z, 4, gradient="position", view=VIEW
+            dynamics, lambda _: actions[:, next(calls)], h, z, 4, cost=exact_costs("position", VIEW)
         )
         return torch.autograd.grad(trajectory.costs.total().sum(), actions)[0]
 
@@ -240,7 +242,7 @@ def test_the_gradient_of_futures_is_that_of_the_model() -> None:
 @pytest.mark.parametrize("gradient", ["position", "pixels"])
 def test_the_gradient_s_way_does_not_change_the_cost(gradient: Any) -> None:
     context = random_context(5)
-    got = costs_along(context.images, context.poses, context.size, gradient=gradient, view=VIEW)
+    got = exact_costs(gradient, VIEW)(context.images, context.poses, context.size)
     for b in range(5):
         for t in range(TIMING.frames):
             want = costs(
@@ -260,7 +262,7 @@ def test_the_gradient_by_position_is_that_of_masks_moving_over_fixed_pictures(vi
     def gradient(by_hand: bool) -> Tensor:
         poses = context.poses.clone().requires_grad_()
         if by_hand:
-            got = costs_along(images, poses, context.size, gradient="position", view=view)
+            got = exact_costs("position", view)(images, poses, context.size)
         else:
             points = pixel_coordinates(view, poses.detach(), poses)
             got = costs(images, poses[..., 3].detach(), context.size[:, None].expand(-1, 4, -1), *points)
@@ -276,7 +278,7 @@ def test_speed_inside_the_mask_is_cut_off_and_position_or_pixels_carry_the_gradi
     context = random_context(5)
     for gradient in ("position", "pixels"):
         poses, images = context.poses.clone().requires_grad_(), context.images.clone().requires_grad_()
-        cost = costs_along(images, poses, context.size, gradient=gradient, view=VIEW)  # type: ignore[arg-type]
+        cost = exact_costs(gradient, VIEW)(images, poses, context.size)  # type: ignore[arg-type]
         by_pose, by_image = torch.autograd.grad(cost.total().sum(), (poses, images), allow_unused=True)
         if gradient == "position":
             assert by_image is None
@@ -302,7 +304,7 @@ def imagined(recording: Recording, actions: Tensor, view: View = ROAD) -> Trajec
     calls = iter(range(actions.shape[1]))
     return imagine(
         futures, lambda _: actions[:, next(calls)], futures.encode(), torch.zeros(1, 20, 0), actions.shape[1],
-        gradient="position", view=view,
+        cost=exact_costs("position", view),
     )  # fmt: skip
 
 
@@ -396,8 +398,7 @@ def test_costs_reach_the_actor(variant: str) -> None:
         model.encode(context),
         z,
         3,
-        gradient=model.gradient,
-        view=VIEW,
+        cost=exact_costs(model.gradient, VIEW),
     )
     (gradient,) = torch.autograd.grad(trajectory.costs.total().sum(), wheel)
     assert gradient.isfinite().all()

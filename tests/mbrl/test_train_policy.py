@@ -17,30 +17,27 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from agents.policies import Policy, PolicyConfig
-from envs.context import context_of_windows
+from envs.context import context_of_windows, poses_of
 from envs.costs import Costs
 from envs.errors import InputError
 from envs.recording import Recording, Split
 from envs.units import View
 from envs.windows import WindowConfig, WindowSampler
+from mbrl import policy_losses
 from mbrl import train_policy as trainer
 from mbrl.checkpoint import load, save
+from mbrl.critics import ValueFunction
 from mbrl.forward_models import SeparatedConfig, SeparatedModel, Timing
 from mbrl.forward_models.separated import Scene
-from mbrl.imagination import Trajectory
+from mbrl.imagination import Trajectory, imagine
 from mbrl.loop import TRAINING_FILE, NotFinite
+from mbrl.normaliser import Normaliser
+from mbrl.policy_losses import Recorded, imitation_loss, mper_loss, mpur_loss
+from mbrl.policy_rollouts import Imagined, inferred
+from mbrl.policy_training import Method, PolicyTraining, policy_training_from_dict, policy_training_to_dict
+from mbrl.train_learned_cost import CostTraining, train_learned_cost
 from mbrl.train_model import TrainedModel
-from mbrl.train_policy import (
-    POLICY_FILE,
-    Method,
-    PolicyTraining,
-    imitation_loss,
-    load_policy,
-    mpur_loss,
-    policy_training_from_dict,
-    policy_training_to_dict,
-    train_policy,
-)
+from mbrl.train_policy import POLICY_FILE, load_policy, train_policy
 from mbrl.uncertainty import Terms, Uncertainty, disagreement
 from mbrl.warp import resample
 from tests.agents.scenes import Track, along, clean_traffic, recording_of, still
@@ -129,6 +126,52 @@ def test_the_loss_is_the_discounted_cost_plus_u() -> None:
     without, fewer = mpur_loss(trajectory, None, config)
     assert float(without) == pytest.approx(want - 0.25 * metrics["uncertainty"], rel=1e-5)
     assert "uncertainty" not in fewer
+
+
+def test_mper_is_the_cost_and_the_distance_to_what_was_recorded() -> None:
+    config, trajectory = training("mper", expert_weight=0.3), random_trajectory(6, 4)
+    rng = torch.Generator().manual_seed(1)
+    recorded = Recorded(
+        torch.rand(6, 4, 3, 4, 5, generator=rng), torch.rand(6, 4, 4, generator=rng), torch.zeros(6, 4, 2)
+    )
+    normaliser = Normaliser(4)
+    normaliser.std.copy_(torch.tensor([2.0, 4.0, 0.5, 1.0]))
+    loss, metrics = mper_loss(trajectory, recorded, normaliser, config)
+    image = np.mean((trajectory.images - recorded.images).numpy() ** 2)
+    u, want = ([], [])
+    for poses, out in ((trajectory.poses.numpy(), u), (recorded.poses.numpy(), want)):
+        x, y, heading, speed = np.moveaxis(poses, -1, 0)
+        out.append(np.stack([x / 2, y / 4, speed * np.cos(heading) / 0.5, speed * np.sin(heading)], -1))
+    distance = image + np.mean((u[0] - want[0]) ** 2)
+    cost = float(policy_losses.imagined_cost(trajectory, config)[0])
+    assert float(loss) == pytest.approx(cost + 0.3 * distance, rel=1e-5)
+    assert metrics["expert_distance"] == pytest.approx(distance, rel=1e-5)
+    perfect = replace(trajectory, images=recorded.images, poses=recorded.poses)
+    assert mper_loss(perfect, recorded, normaliser, config)[1]["expert_distance"] == 0
+
+
+def test_the_value_is_of_the_end_for_the_policy_and_of_the_beginning_for_itself() -> None:
+    """The target is sum_t gamma^t C_t + gamma^T V(s_T); the policy's term is w gamma^T V(s_T) / T."""
+    config = training(gamma=0.9, value_weight=0.5)
+    value = ValueFunction(SMALL)
+    start, end = random_context(2), random_context(2, seed=7)
+    end.poses.requires_grad_()
+    trajectory = replace(random_trajectory(2, 3), last=end)
+    loss, metrics = policy_losses.value_loss(value, trajectory, start, config)
+    cost = trajectory.costs.total(config.lane_weight, config.off_road_weight)
+    with torch.no_grad():
+        after = 0.9**3 * value(end)
+        target = cost[:, 0] + 0.9 * cost[:, 1] + 0.81 * cost[:, 2] + after
+        error = (value(start) - target).square().mean()
+    assert metrics["value_error"] == pytest.approx(float(error), rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(float(0.5 * after.mean() / 3 + error), rel=1e-5)
+    (slope,) = torch.autograd.grad(loss, end.poses, retain_graph=True)
+    (want,) = torch.autograd.grad(0.5 * 0.9**3 * value(end).mean() / 3, end.poses)
+    np.testing.assert_allclose(slope, want, rtol=1e-4, atol=1e-9)
+    moved = torch.autograd.grad(loss, list(value.parameters()))
+    only_error = torch.autograd.grad((value(start) - target).square().mean(), list(value.parameters()))
+    for one, other in zip(moved, only_error, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-8)
 
 
 def test_imitation_is_the_likelihood_of_the_recorded_action() -> None:
@@ -341,6 +384,138 @@ def test_every_method_drives_validation_cars_and_finishes(
     train(training(method), tmp_path, Untrained)  # finished: loaded
 
 
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("vae", {"method": "mper"}),
+    ("deterministic", {"method": "mper"}),
+    ("error encoding", {}),
+    ("vae, learned prior", {}),
+    ("separated, learned prior", {}),
+    ("vae", {"z": "posterior"}),
+    ("separated", {"z": "posterior"}),
+    ("vae", {"z": "adversarial"}),
+    ("vae", {"gradient": "position"}),
+    ("separated", {"gradient": "pixels"}),
+    ("separated", {"detach_speed": False}),
+    ("vae", {"detach_speed": False}),
+    ("separated", {"value_weight": 0.5}),
+    ("vae", {"value_weight": 0.5}),
+    ("separated", {"stochastic": True}),
+    ("deterministic", {"stochastic": True, "method": "mpur-no-uncertainty"}),
+]
+
+
+@pytest.mark.parametrize(("variant", "options"), OPTIONS)
+def test_every_option_moves_the_policy_its_own_way(
+    variant: str, options: dict[str, Any], tmp_path: Path, notebook: Notebook
+) -> None:
+    torch.manual_seed(5)
+    start = Policy(SMALL)
+    short = {"updates": 4, "validations": 1}
+
+    def weights(out: str, progress: type[Quiet] = Quiet, **changes: Any) -> dict[str, Tensor]:
+        config = training(**{**short, **changes})
+        policy = train(config, tmp_path / out, progress, trained=trained(variant), start_from=start)
+        return policy.state_dict()
+
+    one, again = weights("one", **options), weights("again", **options)
+    plain = weights("plain")
+    for name, value in one.items():
+        assert torch.isfinite(value).all()
+        assert torch.equal(value, again[name])
+    assert any(not torch.equal(value, start.state_dict()[name]) for name, value in one.items())
+    assert not options or any(not torch.equal(value, plain[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("options", [{"value_weight": 0.5}, {"stochastic": True}])
+def test_options_resume_bit_for_bit(
+    options: dict[str, Any], tmp_path: Path, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [(0.5, 10.0), (0.5, 20.0)]
+    driven_as(scores, monkeypatch)
+    train(training(**options), tmp_path / "straight")
+    driven_as(scores, monkeypatch)
+    interrupted_and_resumed(
+        lambda out, progress: train(training(**options), out, progress), tmp_path / "halting", 5
+    )
+    for name in (TRAINING_FILE, POLICY_FILE):
+        assert_same_checkpoint(tmp_path / "straight" / name, tmp_path / "halting" / name)
+
+
+def test_an_adversary_finds_futures_that_cost_more(tmp_path: Path) -> None:
+    model, config = trained("vae"), training(z="adversarial", ascent_steps=8, horizon=3)
+    for parameter in model.model.parameters():
+        parameter.requires_grad_(False)
+    imagined = Imagined(config, Policy(SMALL), model, [traffic()])
+    context, noise = random_context(4), torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
+    worst = imagined._worst(context, noise)
+    np.testing.assert_allclose(worst.norm(dim=-1), noise.norm(dim=-1), rtol=1e-4)
+    h = model.model.encode(context)
+
+    def cost(z: Tensor) -> float:
+        trajectory = imagine(model.model, imagined._actor, h, z, 3, cost=imagined.cost)
+        return float(trajectory.costs.total(config.lane_weight, config.off_road_weight).detach().mean())
+
+    assert cost(worst) > cost(noise)
+
+
+def test_inferred_latents_are_the_posterior_along_what_was_recorded() -> None:
+    """By hand, step by step; and a future told by its z is closer to the recorded one than one that is not."""
+    model = small_model("vae")
+    windows = WindowConfig(context=TIMING.context, targets=TIMING.targets(3), view=VIEW)
+    batch = WindowSampler([traffic()], windows, batch_size=4).batch(0)
+    context = context_of_windows(batch)
+    recorded = Recorded(
+        torch.from_numpy(batch.target_images).float() / 255,
+        poses_of(batch.target_vectors, batch.target_heading, "cpu"),
+        torch.from_numpy(batch.actions),
+    )
+    noise = torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
+    got = inferred(model, context, recorded, noise)
+    h = model.encode(context)
+    for t in range(3):
+        action = recorded.actions[:, t]
+        mu, log_var = model.posterior(h, action, recorded.images[:, t], recorded.poses[:, t])
+        z = mu + torch.exp(log_var / 2) * noise[:, t]
+        np.testing.assert_allclose(got[:, t], z.detach(), rtol=1e-4, atol=1e-5)
+        _, h = model.step(h, action, z)
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path, notebook: Notebook) -> None:
+    with pytest.raises(InputError, match="mper compares what the ego sees"):
+        train(training("mper"), tmp_path)
+    for needy in ({"z": "adversarial"}, {"learned_cost": True}):
+        with pytest.raises(InputError, match="go through the pixels"):
+            train(training(**needy), tmp_path)
+    with pytest.raises(ValueError, match="learned cost go together"):
+        train(training(learned_cost=True, gradient="pixels"), tmp_path)
+    with pytest.raises(ValueError, match="z='no' must be one of prior"):
+        training(z="no")
+
+
+def test_a_learned_cost_learns_the_cost_and_drives(tmp_path: Path, notebook: Notebook) -> None:
+    cost = train_learned_cost(
+        CostTraining(network=SMALL, updates=60, batch_size=16, learning_rate=5e-3), [traffic()], tmp_path / "cost",
+        progress=Quiet,
+    )  # fmt: skip
+    assert np.mean(notebook.of("loss")[-10:]) < 0.6 * np.mean(notebook.of("loss")[:5])
+    again = train_learned_cost(
+        CostTraining(network=SMALL, updates=60, batch_size=16, learning_rate=5e-3), [traffic()], tmp_path / "cost",
+        progress=Untrained,
+    )  # fmt: skip
+    context = random_context()
+    for one, other in zip(
+        cost(context.images, context.poses, context.size),
+        again(context.images, context.poses, context.size),
+        strict=True,
+    ):
+        assert one.shape == (2, 3)
+        assert torch.equal(one, other)
+    for variant, gradient in (("vae", None), ("separated", "pixels")):
+        config = training(learned_cost=True, gradient=gradient, updates=4, validations=1)
+        policy = train(config, tmp_path / variant, trained=trained(variant), learned_cost=cost)
+        assert all(torch.isfinite(p).all() for p in policy.parameters())
+
+
 @pytest.mark.parametrize("variant", ["vae", "separated"])
 def test_the_model_is_left_as_it_was(variant: str, tmp_path: Path, notebook: Notebook) -> None:
     model = trained(variant)
@@ -373,7 +548,7 @@ def test_masks_disagree_about_imagined_futures(
         terms.append(disagreement(trajectory, num_masks))
         return terms[-1]
 
-    monkeypatch.setattr(trainer, "disagreement", noting)
+    monkeypatch.setattr(policy_losses, "disagreement", noting)
     train(training(updates=4, validations=1), tmp_path, trained=trained(variant))
     assert len(terms) == 4
     assert all((term.image > 0).all() for term in terms)

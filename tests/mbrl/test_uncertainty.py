@@ -14,7 +14,7 @@ from envs.costs import Costs
 from envs.units import View
 from mbrl.forward_models import Prediction, SeparatedModel
 from mbrl.futures import foresee
-from mbrl.imagination import Trajectory, imagine
+from mbrl.imagination import Trajectory, exact_costs, imagine
 from mbrl.train_model import along
 from mbrl.uncertainty import Terms, Uncertainty, disagreement, dropout_on
 from tests.mbrl.small import VARIANTS, VIEW, random_actions, random_context, small_model
@@ -117,7 +117,8 @@ def test_a_linear_model_s_disagreement_is_the_variance_of_bernoulli_dropout(p: f
     with dropout_on(model):
         trajectory = imagine(
             model, lambda c: torch.zeros(c.batch_size, 2), start.repeat(num_masks),
-            torch.zeros(4 * num_masks, 1, 0), 1, gradient="pixels", view=View(height=2, width=1), num_masks=num_masks,
+            torch.zeros(4 * num_masks, 1, 0), 1, num_masks=num_masks,
+            cost=exact_costs("pixels", View(height=2, width=1)),
         )  # fmt: skip
     got = disagreement(trajectory, num_masks)
     want = p / (1 - p) * float((weights * inputs).square().sum())
@@ -133,7 +134,9 @@ def test_futures_of_several_masks_disagree_in_costs_but_not_in_the_ego_s_motion(
     with dropout_on(model):
         futures = foresee(model, random_context(6), z.repeat(3, 1, 1), 3, 3)
     actions = iter(random_actions(6).unbind(1))
-    driven = imagine(futures, lambda _: next(actions), futures.encode(), z, 3, gradient="position", view=VIEW)
+    driven = imagine(
+        futures, lambda _: next(actions), futures.encode(), z, 3, cost=exact_costs("position", VIEW)
+    )
     terms = disagreement(futures.under_all_masks(driven), 3)
     assert (terms.image > 0).all()
     assert terms.cost.max() > 0
@@ -259,7 +262,7 @@ def test_gradients_of_u_reach_the_actions_of_an_action_conditioned_model() -> No
     with dropout_on(model):
         trajectory: Any = imagine(
             model, lambda c: wheel.expand(c.batch_size, 2), model.encode(many), torch.zeros(12, 2, 3), 2,
-            gradient="pixels", view=VIEW, num_masks=4,
+            cost=exact_costs("pixels", VIEW), num_masks=4,
         )  # fmt: skip
     terms = disagreement(trajectory, 4)
     for term in (terms.image, terms.vector):

@@ -1,0 +1,207 @@
+"""The losses of a policy's updates, one after the other: contexts drawn, futures imagined, driven through, judged.
+
+Contexts come in blocks, each driven through in several epochs: what does not depend on the policy (the separated
+model's futures, z inferred from what was recorded) is computed once per block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.policies import Policy
+from envs.context import Context, context_of_windows, poses_of, scaled
+from envs.recording import Recording
+from envs.windows import WindowConfig, Windows, WindowSampler
+from mbrl.critics import LearnedCost, ValueFunction
+from mbrl.forward_models import SeparatedModel
+from mbrl.forward_models.base import ForwardModel
+from mbrl.futures import Futures, foresee
+from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, unroll
+from mbrl.normaliser import Normaliser
+from mbrl.policy_losses import Loss, Recorded, imitation_loss, mper_loss, mpur_loss, value_loss
+from mbrl.policy_training import PolicyTraining
+from mbrl.train_model import TrainedModel
+from mbrl.uncertainty import dropout_on
+
+
+def imitation_losses(
+    config: PolicyTraining, policy: Policy, recordings: Sequence[Recording], step: int, device: str
+) -> Iterator[Loss]:
+    """The loss of update `step` and of all that follow."""
+    windows = WindowConfig(context=_back(config), targets=(1,), view=config.policy.view)
+    sampler = WindowSampler(recordings, windows, batch_size=config.batch_size, seed=(config.seed, 0))
+    for batch in sampler.stream(step, config.updates):
+        action = torch.from_numpy(batch.actions[:, 0]).to(device)
+        yield imitation_loss(policy, context_of_windows(batch, device), action)
+
+
+class Imagined:
+    """The same for trajectories imagined through a frozen model.
+
+    Args:
+        value: is trained along, if config.value_weight counts it.
+        learned_cost: judges instead of envs.costs.
+    """
+
+    def __init__(
+        self,
+        config: PolicyTraining,
+        policy: Policy,
+        trained: TrainedModel,
+        recordings: Sequence[Recording],
+        device: str = "cpu",
+        *,
+        value: ValueFunction | None = None,
+        learned_cost: LearnedCost | None = None,
+    ) -> None:
+        self.config, self.policy, self.device, self.value = config, policy, device, value
+        self.model: ForwardModel[Any] = trained.model.with_gradient(config.gradient)
+        self.masks = config.masks if config.counts_uncertainty else 1
+        self.uncertainty = trained.uncertainty if config.counts_uncertainty else None
+        view = config.policy.view
+        self.cost: CostsOf = learned_cost or exact_costs(
+            self.model.gradient, view, detach_speed=config.detach_speed
+        )
+        # the others do not depend on the ego: their futures are drawn once, and only where the ego's mask moves
+        self.shares_futures = (
+            isinstance(self.model, SeparatedModel)
+            and (self.model.gradient, config.z) in (("position", "prior"), ("position", "posterior"))
+            and learned_cost is None
+            and config.detach_speed
+        )
+        recorded = config.follows_recorded_future
+        windows = WindowConfig(
+            context=_back(config),
+            targets=self.model.timing.targets(config.horizon) if recorded else (),
+            observer=self.model.observer,
+            perturbed=0.0 if recorded else config.perturbed,
+            view=view,
+        )
+        self.sampler = WindowSampler(recordings, windows, batch_size=config.batch_size, seed=(config.seed, 1))
+        self.normaliser = Normaliser(4).to(device)
+        if config.method == "mper":
+            self.normaliser.fit(torch.from_numpy(self.sampler.batch(0).target_vectors).to(device))
+
+    def losses(self, step: int) -> Iterator[Loss]:
+        """The loss of update `step`, which must begin a block, and of all that follow."""
+        config = self.config
+        per_block = config.block * config.epochs
+        first, num_blocks = step // per_block, math.ceil(config.updates / per_block)
+        stream = self.sampler.stream(first * config.block, num_blocks * config.block)
+        for block in range(first, num_blocks):
+            seed = np.random.SeedSequence((config.seed, 2, block)).generate_state(1)[0]
+            torch.manual_seed(seed)  # of dropout
+            batches = [self._prepare(next(stream)) for _ in range(config.block)]
+            order = np.random.default_rng((config.seed, 3, block))
+            for _ in range(config.epochs):
+                for k in order.permutation(config.block):
+                    yield batches[k]()
+
+    def _prepare(self, windows: Windows) -> Callable[[], Loss]:
+        """Everything about a batch that does not depend on the policy."""
+        context, model, config = context_of_windows(windows, self.device), self.model, self.config
+        noise = model.noise(context.batch_size, config.horizon, like=context.size)
+        recorded, z = None, None
+        if config.follows_recorded_future:
+            recorded = Recorded(
+                scaled(windows.target_images, self.device),
+                poses_of(windows.target_vectors, windows.target_heading, self.device),
+                torch.from_numpy(windows.actions).to(self.device),
+            )
+            z = inferred(model, context, recorded, noise)
+        if not self.shares_futures:
+            return partial(self._imagine, context, noise, z, recorded)
+        assert isinstance(model, SeparatedModel)
+        with dropout_on(model):
+            futures = foresee(model, context, self._under_masks(noise, z), config.horizon, self.masks)
+        return partial(self._drive_through, futures, noise)
+
+    def _under_masks(self, noise: Tensor, z: Tensor | None) -> Latents:
+        if z is not None:
+            return z.repeat(self.masks, 1, 1)
+        return from_prior(self.model, noise.repeat(self.masks, 1, 1))
+
+    def _drive_through(self, futures: Futures, noise: Tensor) -> Loss:
+        h = futures.encode()
+        driven = imagine(futures, self._actor, h, noise, self.config.horizon, cost=self.cost)
+        return self._judge(futures.under_all_masks(driven), driven, futures.start, None)
+
+    def _imagine(self, context: Context, noise: Tensor, z: Tensor | None, recorded: Recorded | None) -> Loss:
+        if self.config.z == "adversarial":
+            z = self._worst(context, noise)
+        many = context.repeat(self.masks)
+        with dropout_on(self.model):
+            trajectory = imagine(
+                self.model, self._actor, self.model.encode(many), self._under_masks(noise, z),
+                self.config.horizon, cost=self.cost, num_masks=self.masks,
+            )  # fmt: skip
+        return self._judge(trajectory, trajectory, many, recorded)
+
+    def _judge(
+        self, trajectory: Trajectory, driven: Trajectory, start: Context, recorded: Recorded | None
+    ) -> Loss:
+        """The loss of a trajectory under all masks; V judges the one that was driven, from `start`."""
+        if self.config.method == "mper":
+            assert recorded is not None
+            loss, metrics = mper_loss(trajectory, recorded, self.normaliser, self.config)
+        else:
+            loss, metrics = mpur_loss(trajectory, self.uncertainty, self.config)
+        if self.value is None:
+            return loss, metrics
+        more, numbers = value_loss(self.value, driven, start, self.config)
+        loss = loss + more
+        return loss, metrics | numbers | {"loss": float(loss.detach())}
+
+    def _actor(self, context: Context) -> Tensor:
+        return self.policy.sample(context) if self.config.stochastic else self.policy.drive(context)
+
+    def _worst(self, context: Context, noise: Tensor) -> Tensor:
+        """z of the prior, moved towards higher cost of the policy as it is, its norm at each step kept."""
+        config, model = self.config, self.model
+        h = model.encode(context)
+        with torch.no_grad():
+            z = torch.stack([model.latent(h, noise[:, t]) for t in range(config.horizon)], 1)
+        norm = z.norm(dim=-1, keepdim=True)
+        for _ in range(config.ascent_steps):
+            z = z.detach().requires_grad_()
+            trajectory = imagine(model, self._actor, h, z, config.horizon, cost=self.cost)
+            cost = trajectory.costs.total(config.lane_weight, config.off_road_weight).sum()
+            (slope,) = torch.autograd.grad(cost, z)
+            z = z + config.ascent_rate * norm * slope / slope.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+            z = z * norm / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        return z.detach()
+
+
+@torch.no_grad()
+def inferred(model: ForwardModel[Any], context: Context, recorded: Recorded, noise: Tensor) -> Tensor:
+    """z (B, T, z_dim) of the posterior along the recorded future: mu + exp(log_var / 2) noise."""
+    found: list[Tensor] = []
+
+    def latent(t: int, h: Any) -> Tensor:
+        if model.z_dim:
+            mu, log_var = model.posterior(
+                h, recorded.actions[:, t], recorded.images[:, t], recorded.poses[:, t]
+            )
+            found.append(mu + torch.exp(log_var / 2) * noise[:, t])
+        else:
+            found.append(noise[:, t])
+        return found[-1]
+
+    for _ in unroll(
+        model, model.encode(context), lambda t, _: recorded.actions[:, t], latent, noise.shape[1]
+    ):
+        pass
+    return torch.stack(found, 1)
+
+
+def _back(config: PolicyTraining) -> tuple[int, ...]:
+    """Recorded frames back of what a policy sees."""
+    p = config.policy
+    return tuple(p.stride * k for k in range(p.frames - 1, -1, -1))

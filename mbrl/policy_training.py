@@ -1,0 +1,87 @@
+"""How a policy is trained: one configuration for every method.
+
+mpur                  costs and U in imagined futures (Henaff, Canziani, LeCun, arXiv:1901.02705)
+mpur-no-uncertainty   costs alone: SVG through a stochastic model, VG through a deterministic one
+mper                  costs and the distance to the recorded future, with z inferred from it
+imitation             the next recorded action
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from agents.policies import PolicyConfig
+from envs.units import View
+from mbrl.imagination import Gradient
+
+Method = Literal["mpur", "mpur-no-uncertainty", "mper", "imitation"]
+Source = Literal["prior", "posterior", "adversarial"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyTraining:
+    """How a policy is trained; the defaults are those of the preset `quick`."""
+
+    method: Method = "mpur"
+    policy: PolicyConfig = PolicyConfig()  # noqa: RUF009 (frozen)
+    updates: int = 720
+    batch_size: int = 32
+    learning_rate: float = 2.5e-3  # Adam, falling to 0 along a cosine, `cycles` times
+    cycles: int = 2
+    clip: float = 5.0
+    horizon: int = 15  # steps of the model
+    gamma: float = 0.98
+    lane_weight: float = 0.2
+    off_road_weight: float = 1.0  # as in the public code; the paper has 0.2
+    uncertainty_weight: float = 0.05  # lambda; 0 for mpur-no-uncertainty
+    masks: int = 2  # K; 1 where U does not count
+    expert_weight: float = 1.0  # of the distance to the recorded future, for mper
+    value_weight: float = 0.0  # of V at the rollout's end; above 0 a value function is trained along
+    z: Source = "prior"  # of the futures; mper always infers them from the recorded one
+    ascent_steps: int = 3  # towards the worst z, for z "adversarial" ...
+    ascent_rate: float = 0.3  # ... each this share of its norm
+    gradient: Gradient | None = None  # how a cost reaches the actions; by default as the model has it
+    detach_speed: bool = True  # inside the proximity mask; with its gradient crawling wins
+    learned_cost: bool = False  # costs by a network (mbrl.learned_cost) instead of envs.costs
+    stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
+    perturbed: float = 0.5  # share of perturbed contexts
+    block: int = 15  # batches of futures drawn at a time ...
+    epochs: int = 4  # ... and each driven through this often
+    validations: int = 3  # times the policy is tried on validation cars, evenly over the second half
+    validation_cars: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.batch_size < 1 or self.horizon < 1 or self.block < 1 or self.epochs < 1:
+            raise ValueError("updates, batch_size, horizon, block and epochs must be positive")
+        if not 0 <= self.gamma <= 1 or self.masks < 1 or self.validations < 1 or self.cycles < 1:
+            raise ValueError("gamma must be within [0, 1]; masks, validations and cycles positive")
+        if self.uncertainty_weight and self.masks < 2 and self.method == "mpur":
+            raise ValueError("an uncertainty cost needs at least two masks")
+        for name, value, choices in (("method", self.method, Method), ("z", self.z, Source)):
+            if value not in get_args(choices):
+                raise ValueError(f"{name}={value!r} must be one of {', '.join(get_args(choices))}")
+
+    @property
+    def counts_uncertainty(self) -> bool:
+        """Whether U is part of the loss."""
+        return self.method == "mpur" and self.uncertainty_weight > 0
+
+    @property
+    def follows_recorded_future(self) -> bool:
+        """Whether z are inferred from what came, so that contexts must not be perturbed."""
+        return self.method == "mper" or self.z == "posterior"
+
+
+def policy_training_to_dict(config: PolicyTraining) -> dict[str, Any]:
+    """Plain values."""
+    return asdict(config)
+
+
+def policy_training_from_dict(data: dict[str, Any]) -> PolicyTraining:
+    """The inverse of `policy_training_to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
+    values = dict(data)
+    policy: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["policy"].items()}
+    values["policy"] = PolicyConfig(**{**policy, "view": View(**policy["view"])})
+    return PolicyTraining(**values)

@@ -1,0 +1,97 @@
+"""Training a network to know what a picture costs: the mean squared error to envs.costs on recorded pictures.
+
+Half of them are seen from a perturbed ego, so that collisions, which nobody recorded, are among them. Source: an option
+of the public code of Henaff, Canziani, LeCun, arXiv:1901.02705.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.policies import PolicyConfig
+from envs.context import context_of_windows
+from envs.recording import Recording
+from envs.windows import WindowConfig, Windows, WindowSampler
+from mbrl.checkpoint import load, restore_training_state, save, training_state
+from mbrl.critics import LearnedCost
+from mbrl.imagination import exact_costs
+from mbrl.loop import train
+from mbrl.progress import Progress
+from mbrl.schedule import cosine
+
+COST_FILE = "cost.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostTraining:
+    """How a learned cost is trained."""
+
+    network: PolicyConfig = PolicyConfig()  # noqa: RUF009 (frozen); its perception
+    updates: int = 600
+    batch_size: int = 64
+    learning_rate: float = 1e-3  # Adam, falling to 0 along a cosine
+    perturbed: float = 0.5
+    seed: int = 0
+
+
+def train_learned_cost(
+    config: CostTraining,
+    recordings: Sequence[Recording],
+    out: Path,
+    *,
+    device: str = "cpu",
+    tracking_root: Path | None = None,
+    progress: Any = Progress,
+) -> LearnedCost:
+    """Train (or go on training, or load what is finished) the learned cost of a config in folder `out`."""
+    as_dict = asdict(config)
+    torch.manual_seed(config.seed)
+    network = LearnedCost(config.network).to(device)
+    if (out / COST_FILE).exists():
+        checkpoint = load(out / COST_FILE, config=as_dict)
+        restore_training_state(checkpoint.tensors, checkpoint.meta["state"], cost=network)
+        return network.eval().requires_grad_(False)
+    adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    exact = exact_costs("pixels", config.network.view)
+    windows = WindowConfig(context=(0,), targets=(), perturbed=config.perturbed, view=config.network.view)
+    sampler = WindowSampler(recordings, windows, batch_size=config.batch_size, seed=(config.seed, 4))
+    batches: Iterator[Windows] = iter(())
+
+    def begin(step: int) -> None:
+        nonlocal batches
+        batches = sampler.stream(step, config.updates)
+
+    def update(step: int) -> dict[str, float]:
+        for group in adam.param_groups:
+            group["lr"] = config.learning_rate * cosine(step / config.updates)
+        seen = context_of_windows(next(batches), device)
+        guess, truth = (cost(seen.images, seen.poses, seen.size) for cost in (network, exact))
+        errors = {
+            name: (g - t).square().mean() for name, g, t in zip(truth._fields, guess, truth, strict=True)
+        }
+        loss = torch.stack(list(errors.values())).sum()
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        return {"loss": float(loss.detach())} | {f"error_{k}": float(v.detach()) for k, v in errors.items()}
+
+    train(
+        update,
+        name="train-cost",
+        what="training the learned cost",
+        out=out,
+        config=as_dict,
+        num_updates=config.updates,
+        parts={"cost": network, "adam": adam},
+        begin=begin,
+        tracking_root=tracking_root,
+        progress=progress,
+    )
+    tensors, state = training_state(cost=network)
+    save(out / COST_FILE, tensors=tensors, config=as_dict, meta={"state": state})
+    return network.eval().requires_grad_(False)
