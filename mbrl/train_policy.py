@@ -135,9 +135,9 @@ def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
         raise InputError(
             "mper compares what the ego sees: it needs a model that predicts this, such as the paper's"
         )
-    if config.z == "adversarial" and (config.gradient or model.gradient) != "pixels":
+    if (config.z == "adversarial" or config.learned_cost) and (config.gradient or model.gradient) != "pixels":
         raise InputError(
-            "adversarial z needs costs whose gradient goes through the pixels: set gradient to 'pixels'"
+            "adversarial z and learned costs need gradients that go through the pixels: set gradient to 'pixels'"
         )
     if config.counts_uncertainty and config.horizon > fitted:
         raise InputError(
