@@ -26,10 +26,11 @@ def model_training(preset: Preset, seed: int = 0) -> ModelTraining:
             perturbed=0.5,
             seed=seed,
         )
-    if preset == "paper":  # appendix of arXiv:1901.02705; the deterministic warm start is left out
+    if preset == "paper":  # appendix of arXiv:1901.02705
         return ModelTraining(
             model=PaperConfig(),
             stages=(Stage(steps=20, updates=200_000, batch_size=64),),
+            warm_start=(Stage(steps=20, updates=200_000, batch_size=64),),
             learning_rate=1e-4,
             mixed_precision=True,
             horizon=30,

@@ -2,17 +2,17 @@
 
     loss = 1/T sum_t || s_t+1 - f(s_t, a_t, z_t) ||^2 + beta KL(q(z_t | s_t, s_t+1) || N(0, I))
 
-unrolled on its own predictions. With z-dropout a step's z comes from the prior instead of the posterior with some
-probability, so that the model also learns to make sense of z it was not told (where z encodes errors, it is 0 then, and
-f(s, a, 0) learns to predict without). Source: Henaff, Canziani, LeCun,
-arXiv:1901.02705, section 3.1. The unroll grows in stages (4, 8, 15 steps), and contexts are perturbed where the
-training observer allows it.
+unrolled on its own predictions; after a warm start, from the weights of the same model trained without z. With
+z-dropout a step's z comes from the prior instead of the posterior with some probability, so that the model also learns
+to make sense of z it was not told (where z encodes errors, it is 0 then, and f(s, a, 0) learns to predict without).
+Source: Henaff, Canziani, LeCun, arXiv:1901.02705, section 3.1. The unroll grows in stages (4, 8, 15 steps), and contexts
+are perturbed where the training observer allows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from mbrl.schedule import cosine
 from mbrl.uncertainty import Terms, Uncertainty, disagreement, dropout_on
 
 MODEL_FILE = "model.safetensors"
+WITHOUT_Z = "without-z"  # folder of the model that a warm start begins with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ class ModelTraining:
 
     model: ModelConfig
     stages: tuple[Stage, ...]
+    warm_start: tuple[Stage, ...] = ()  # of the same model without z, with whose weights it begins
     learning_rate: float = 1e-3  # Adam, falling to 0 along a cosine
     clip: float = 5.0  # of the gradient's norm
     beta: float = 1e-6  # weight of the KL
@@ -93,10 +95,13 @@ def train_model(
     if (out / MODEL_FILE).exists():
         return _trained_of(load(out / MODEL_FILE, config=as_dict), out / MODEL_FILE, device)
     check_dt(recordings, config.model.timing)
+    without_z = _train_without_z(config, recordings, out, device, tracking_root, progress)
     torch.manual_seed(config.seed)
     model = build(config.model).to(device)
     if isinstance(model, PaperModel):
         _fit_normalisers(model, recordings, config.seed)
+    if without_z is not None:
+        begin_with(model, without_z)
     adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     noise = torch.Generator().manual_seed(config.seed)
     num_updates = sum(stage.updates for stage in config.stages)
@@ -140,6 +145,43 @@ def train_model(
     tensors, state = training_state(model=model, uncertainty=uncertainty)
     save(out / MODEL_FILE, tensors=tensors, config=as_dict, meta={"state": state})
     return load_model(out, device=device)
+
+
+def _train_without_z(
+    config: ModelTraining,
+    recordings: Sequence[Recording],
+    out: Path,
+    device: str,
+    tracking_root: Path | None,
+    progress: Any,
+) -> ForwardModel[Any] | None:
+    """The deterministic model that a config wants to begin with, trained in a folder of its own."""
+    if not config.warm_start:
+        return None
+    alone = replace(
+        config,
+        model=replace(config.model, z_dim=0, latent="normal"),
+        stages=config.warm_start,
+        warm_start=(),
+        z_dropout=0.0,
+    )
+    folder = out / WITHOUT_Z
+    return train_model(
+        alone, recordings, folder, device=device, tracking_root=tracking_root or out, progress=progress
+    ).model
+
+
+def begin_with(model: ForwardModel[Any], without_z: ForwardModel[Any]) -> None:
+    """Copy the weights of a deterministic model; what only z needs stays as it is.
+
+    Raises:
+        ValueError: they differ in more than z.
+    """
+    own, given = model.state_dict(), without_z.state_dict()
+    unlike = [name for name, value in given.items() if name not in own or own[name].shape != value.shape]
+    if unlike or without_z.z_dim:
+        raise ValueError(f"not the same model without z: {unlike or without_z.z_dim}")
+    model.load_state_dict(own | given)
 
 
 def check_dt(recordings: Sequence[Recording], timing: Timing) -> None:
@@ -296,7 +338,8 @@ def training_from_dict(data: dict[str, Any]) -> ModelTraining:
     """The inverse of `training_to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
     values = dict(data)
     values["model"] = config_from_dict(values["model"])
-    values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
+    for name in ("stages", "warm_start"):
+        values[name] = tuple(Stage(**stage) for stage in values[name])
     return ModelTraining(**values)
 
 

@@ -24,8 +24,10 @@ from mbrl.forward_models import ForwardModel, PaperModel, SeparatedConfig, build
 from mbrl.loop import TRAINING_FILE, NotFinite
 from mbrl.train_model import (
     MODEL_FILE,
+    WITHOUT_Z,
     ModelTraining,
     Stage,
+    begin_with,
     fit_uncertainty,
     load_model,
     model_windows,
@@ -183,6 +185,34 @@ def test_the_kl_is_the_mean_over_steps_and_examples(monkeypatch: pytest.MonkeyPa
     Posterior(model, monkeypatch, mu=2.0, log_var=0.0)
     _, kl = rollout_error(model, windows_for(model), 2, "cpu", torch.Generator().manual_seed(0), 0.5)
     assert float(kl) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize("variant", ["vae", "vae, learned prior", "error encoding", "separated"])
+def test_a_warm_start_begins_with_what_was_learned_without_z(
+    variant: str, tmp_path: Path, notebook: Notebook
+) -> None:
+    warm = replace(
+        training(variant, learning_rate=0.0), warm_start=(Stage(steps=1, updates=2, batch_size=2),)
+    )
+    learnt = train_model(
+        replace(warm, warm_start=(), stages=warm.warm_start, learning_rate=1e-2, z_dropout=0.0,
+                model=replace(warm.model, z_dim=0, latent="normal")),
+        [lanes()], tmp_path / "learnt", progress=Quiet,
+    )  # fmt: skip
+    model = build(warm.model)
+    begin_with(model, learnt.model)
+    for name, value in learnt.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+    trained = train_model(warm, [lanes()], tmp_path / "warm", progress=Quiet)
+    alone = load_model(tmp_path / "warm" / WITHOUT_Z)
+    assert alone.model.z_dim == 0
+    for name, value in alone.model.state_dict().items():
+        assert torch.equal(trained.model.state_dict()[name], value)  # nothing was learned at rate 0
+    again = train_model(warm, [lanes()], tmp_path / "warm", progress=Untrained)
+    assert again.model.z_dim == 3
+    assert training_from_dict(training_to_dict(warm)) == warm
+    with pytest.raises(ValueError, match="not the same model without z"):
+        begin_with(model, model)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
