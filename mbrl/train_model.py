@@ -1,12 +1,12 @@
 """Training a forward model on recorded windows.
 
-    loss = 1/T sum_t || s_t+1 - f(s_t, a_t, z_t) ||^2 + beta KL(q(z_t | s_t, s_t+1) || N(0, I))
+    loss = 1/T sum_t || s_t+1 - f(s_t, a_t, z_t) ||^2 + beta KL(q(z_t | s_t, a_t, s_t+1) || p(z_t | s_t))
 
 unrolled on its own predictions; after a warm start, from the weights of the same model trained without z. With
 z-dropout a step's z comes from the prior instead of the posterior with some probability, so that the model also learns
 to make sense of z it was not told (where z encodes errors, it is 0 then, and f(s, a, 0) learns to predict without).
-Source: Henaff, Canziani, LeCun, arXiv:1901.02705, section 3.1. The unroll grows in stages (4, 8, 15 steps), and contexts
-are perturbed where the training observer allows it.
+Source: Henaff, Canziani, LeCun, arXiv:1901.02705, section 3.1. The unroll grows in stages (4, 8, 15 steps), and
+contexts are perturbed where the training observer allows it.
 """
 
 from __future__ import annotations
