@@ -339,7 +339,7 @@ def training_from_dict(data: dict[str, Any]) -> ModelTraining:
     values = dict(data)
     values["model"] = config_from_dict(values["model"])
     for name in ("stages", "warm_start"):
-        values[name] = tuple(Stage(**stage) for stage in values[name])
+        values[name] = tuple(Stage(**stage) for stage in values.get(name, ()))
     return ModelTraining(**values)
 
 
