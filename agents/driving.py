@@ -6,7 +6,8 @@ A drive goes on whatever happens, so that one drive serves every rule of what a 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ def drive(
     With `stop_at_failure` a drive ends with its first failure by the paper's rule: enough for that rule, and faster.
     """
     log = _Log.empty(len(drives), int((drives.limit_frame - drives.start_frame).max()))
-    timer = _Timer(replay.num_egos)
+    timer = _Timer()
     for begin in range(0, len(drives), replay.num_egos):
         part = np.arange(begin, min(begin + replay.num_egos, len(drives)))
 
@@ -69,7 +70,7 @@ def _drive_batch(
     report(0)
     while active.any():
         seen = _latest(observation, agent.history)
-        with timer:
+        with timer.of(int(active.sum())):
             actions = agent.act(seen)
         driven = active[:num].copy()
         observation, result = replay.step(actions, active)
@@ -94,22 +95,22 @@ def _latest(observation: Observation, history: int) -> Observation:
 
 
 class _Timer:
-    """Mean wall time of `act` per row of its batch, warm-up left out."""
+    """Mean wall time of `act` per ego that drives, warm-up left out."""
 
-    def __init__(self, num_rows: int) -> None:
-        self.num_rows = num_rows
-        self.calls: list[float] = []
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, int]] = []
 
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.calls.append(time.perf_counter() - self._began)
+    @contextmanager
+    def of(self, num_egos: int) -> Iterator[None]:
+        """Time one call for that many egos."""
+        began = time.perf_counter()
+        yield
+        self.calls.append((time.perf_counter() - began, num_egos))
 
     @property
     def seconds_per_action(self) -> float:
-        timed = self.calls[NUM_WARM_UP:] or self.calls
-        return float(np.mean(timed)) / self.num_rows
+        seconds, egos = np.sum(self.calls[NUM_WARM_UP:] or self.calls, 0)
+        return float(seconds / egos)
 
 
 class _OngoingContact:

@@ -33,7 +33,7 @@ class PolicyConfig:
     hidden: int = 128
     acceleration: float = 1.0
     curvature: float = 0.005
-    bound: float = 4.0
+    bound: float = 6.0
 
     def __post_init__(self) -> None:
         if max(self.back) >= self.frames or min(self.back) < 0:

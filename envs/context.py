@@ -75,9 +75,13 @@ def context_of_windows(windows: Windows, device: torch.device | str = "cpu") -> 
 
 
 def context_of_observation(
-    observation: Observation, frames: int, stride: int, device: torch.device | str = "cpu"
+    observation: Observation,
+    frames: int,
+    stride: int,
+    device: torch.device | str = "cpu",
+    egos: NDArray[np.bool_] | slice = slice(None),
 ) -> Context:
-    """The last `frames` of an observation, `stride` apart; it must reach back (frames - 1) * stride."""
+    """The last `frames` of some egos' observation, `stride` apart; it must reach back (frames - 1) * stride."""
     first = observation.images.shape[1] - 1 - (frames - 1) * stride
     if first < 0:
         raise ValueError(
@@ -86,7 +90,7 @@ def context_of_observation(
         )
     kept = slice(first, None, stride)
     return Context(
-        scaled(np.ascontiguousarray(observation.images[:, kept]), device),
-        poses_of(observation.vectors[:, kept], observation.heading[:, kept], device),
-        torch.tensor(observation.size, device=device),  # a copy: the replay writes over its own
+        scaled(np.ascontiguousarray(observation.images[:, kept][egos]), device),
+        poses_of(observation.vectors[:, kept][egos], observation.heading[:, kept][egos], device),
+        torch.tensor(observation.size[egos], device=device),  # a copy: the replay writes over its own
     )

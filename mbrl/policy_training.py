@@ -30,7 +30,7 @@ class PolicyTraining:
     learning_rate: float = 2.5e-3  # Adam, falling to 0 along a cosine, `cycles` times
     cycles: int = 2
     clip: float = 5.0
-    horizon: int = 15  # steps of the model
+    horizon: int = 20  # steps of the model
     gamma: float = 0.98
     lane_weight: float = 0.2
     off_road_weight: float = 1.0  # as in the public code; the paper has 0.2
@@ -47,7 +47,7 @@ class PolicyTraining:
     stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
     perturbed: float = 0.5  # share of perturbed contexts
     block: int = 15  # batches of futures drawn at a time ...
-    epochs: int = 4  # ... and each driven through this often
+    epochs: int = 6  # ... and each driven through this often
     validations: int = 3  # times the policy is tried on validation cars, evenly over the second half
     validation_cars: int = 100
     seed: int = 0

@@ -63,7 +63,7 @@ class ModelTraining:
     z_dropout: float = 0.5  # probability that a step's z comes from the prior
     perturbed: float = 0.0  # share of perturbed contexts
     mixed_precision: bool = False  # networks in bfloat16: for GPUs; on two cores it saves a fifth at most
-    horizon: int = 15  # steps for which the uncertainty is normalised
+    horizon: int = 20  # steps for which the uncertainty is normalised
     masks: int = 2  # K of the uncertainty
     uncertainty_batches: int = 8  # of 32 windows, to normalise it
     seed: int = 0

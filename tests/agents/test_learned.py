@@ -67,6 +67,29 @@ def test_it_remembers_nothing(traffic: Recording) -> None:
     np.testing.assert_array_equal(first_actions(), first_actions())
 
 
+def test_an_ended_drive_is_not_asked_again_and_changes_nothing_for_the_others(traffic: Recording) -> None:
+    pilot = policy()
+    asked: list[int] = []
+    pilot.register_forward_pre_hook(lambda _, arguments: asked.append(len(arguments[0])))
+    agent = LearnedAgent(pilot, "mpur")
+    replay = Replay([traffic], 3, history=agent.history, view=CONFIG.view, threads=1)
+    drives = Drives(VEHICLE, FRAME, FRAME, FRAME + 100)
+
+    def driven(active: np.ndarray) -> np.ndarray:
+        observation = replay.reset(drives)
+        agent.begin(replay)
+        for _ in range(3):
+            observation, _ = replay.step(agent.act(observation), active)
+        return replay.state.copy()
+
+    everybody = driven(np.ones(3, bool))
+    assert asked == [3, 3, 3]
+    asked.clear()
+    without = driven(np.array([True, False, True]))
+    assert asked == [3, 2, 2]
+    np.testing.assert_allclose(without[[0, 2]], everybody[[0, 2]], rtol=1e-6)
+
+
 def test_a_policy_that_does_nothing_drives_like_no_action(traffic: Recording) -> None:
     idle = policy()
     last = idle.head[-1]

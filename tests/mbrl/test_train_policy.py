@@ -191,7 +191,7 @@ def test_imitation_is_the_likelihood_of_the_recorded_action() -> None:
 def test_an_absurd_recorded_action_counts_as_twice_the_bound() -> None:
     policy, context = Policy(SMALL), random_context(1)
     one, other = (
-        imitation_loss(policy, context, torch.tensor([[a, k]]))[0] for a, k in ((8.0, -0.04), (90.0, -5.0))
+        imitation_loss(policy, context, torch.tensor([[a, k]]))[0] for a, k in ((12.0, -0.06), (90.0, -5.0))
     )
     assert torch.equal(one, other)
 
