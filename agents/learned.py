@@ -43,4 +43,4 @@ class LearnedAgent:
     def _drive(self, observation: Observation, egos: NDArray[np.bool_] | slice) -> NDArray[np.floating[Any]]:
         config = self.policy.config
         seen = context_of_observation(observation, config.frames, config.stride, self.device, egos)
-        return self.policy.drive(seen).cpu().numpy()
+        return self.policy(seen).cpu().numpy()

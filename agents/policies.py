@@ -60,11 +60,11 @@ class Perception(nn.Module):
         self.from_picture = nn.Linear(flat, config.hidden)
         self.from_motion = nn.Linear(5, config.hidden)
 
-    def forward(self, images: Tensor, poses: Tensor, size: Tensor) -> Tensor:
-        """See Policy.forward for the arguments."""
-        seen = torch.cat([images[:, [-1 - k for k in self.back], 1], images[:, -1, ::2]], 1)
-        seen = seen.contiguous(memory_format=torch.channels_last)
-        heading, speed = poses[:, -1, 2], poses[:, -1, 3]
+    def forward(self, context: Context) -> Tensor:
+        now, size = context.frames[-1], context.size
+        vehicles = [context.frames[-1 - k][:, 1:2] for k in self.back]
+        seen = torch.cat([*vehicles, now[:, :1], now[:, 2:]], 1).contiguous(memory_format=torch.channels_last)
+        heading, speed = context.poses[:, -1, 2], context.poses[:, -1, 3]
         motion = torch.stack(
             [
                 speed * torch.cos(heading) / SPEED_SCALE,
@@ -94,29 +94,19 @@ class Policy(nn.Module):
         )  # fmt: skip
         self.log_std = nn.Parameter(torch.zeros(2))
 
-    def forward(self, images: Tensor, poses: Tensor, size: Tensor) -> Tensor:
-        """Mean action (B, 2) in m/s^2 and 1/m.
-
-        Args:
-            images: (B, frames, 3, H, W) in [0, 1], the last one now.
-            poses: (B, frames, 4): x, y, heading, speed.
-            size: (B, 2): length, width, m.
-        """
-        return self.units(images, poses, size) * self.scale(images)
-
-    def drive(self, context: Context) -> Tensor:
-        """The same for a context."""
-        return self(context.images, context.poses, context.size)
+    def forward(self, context: Context) -> Tensor:
+        """Mean action (B, 2) in m/s^2 and 1/m."""
+        return self.units(context) * self.scale(context.poses)
 
     def sample(self, context: Context) -> Tensor:
         """An action (B, 2) drawn from the policy, differentiable in its parameters; by the global generator."""
-        units = self.units(context.images, context.poses, context.size)
+        units = self.units(context)
         noise = torch.randn_like(units)
         return (units + torch.exp(self.log_std) * noise) * self.scale(units)
 
-    def units(self, images: Tensor, poses: Tensor, size: Tensor) -> Tensor:
-        """The same (B, 2) in units of the config's acceleration and curvature."""
-        out = self.head(self.perception(images, poses, size))
+    def units(self, context: Context) -> Tensor:
+        """The mean (B, 2) in units of the config's acceleration and curvature."""
+        out = self.head(self.perception(context))
         return self.config.bound * torch.tanh(out / self.config.bound)
 
     def scale(self, like: Tensor) -> Tensor:

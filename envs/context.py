@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,17 +14,29 @@ from envs.replay import Observation
 from envs.windows import Windows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Context:
     """C frames, evenly spaced, the last one is now; each image is drawn from the ego's pose in that frame."""
 
-    images: Tensor  # (B, C, 3, H, W) in [0, 1]
+    frames: tuple[
+        Tensor, ...
+    ]  # C of (B, 3, H, W) in [0, 1]; not one tensor, so that a new frame moves no other
     poses: Tensor  # (B, C, 4): x, y, heading, speed in the site's frame
     size: Tensor  # (B, 2): length, width
 
+    @staticmethod
+    def of(images: Tensor, poses: Tensor, size: Tensor) -> Context:
+        """From the frames in one tensor (B, C, 3, H, W)."""
+        return Context(images.unbind(1), poses, size)
+
     @property
     def batch_size(self) -> int:
-        return self.images.shape[0]
+        return self.poses.shape[0]
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The frames in one tensor (B, C, 3, H, W)."""
+        return torch.stack(self.frames, 1)
 
     def now(self) -> Tensor:
         """(B, 4): the present pose."""
@@ -33,17 +46,20 @@ class Context:
         """The context one frame later: (B, 3, H, W) and (B, 4) come in, the oldest frame goes."""
         return replace(
             self,
-            images=torch.cat([self.images[:, 1:], image[:, None]], 1),
+            frames=(*self.frames[1:], image),
             poses=torch.cat([self.poses[:, 1:], pose[:, None]], 1),
         )
 
     def repeat(self, times: int) -> Context:
         """(times * B): copy k of example b is row k * B + b."""
-        return Context(*(t.repeat(times, *[1] * (t.dim() - 1)) for t in (self.images, self.poses, self.size)))
+        if times == 1:
+            return self
+        frames = tuple(frame.repeat(times, 1, 1, 1) for frame in self.frames)
+        return Context(frames, self.poses.repeat(times, 1, 1), self.size.repeat(times, 1))
 
     def take(self, index: Tensor | slice) -> Context:
         """Some of the examples."""
-        return Context(self.images[index], self.poses[index], self.size[index])
+        return Context(tuple(frame[index] for frame in self.frames), self.poses[index], self.size[index])
 
 
 def scaled(images: NDArray[np.uint8], device: torch.device | str) -> Tensor:
@@ -67,7 +83,7 @@ def motion(poses: Tensor) -> Tensor:
 
 def context_of_windows(windows: Windows, device: torch.device | str = "cpu") -> Context:
     """The context part of a batch of windows, whose context frames must be evenly spaced."""
-    return Context(
+    return Context.of(
         scaled(windows.images, device),
         poses_of(windows.vectors, windows.heading, device),
         torch.from_numpy(windows.size).to(device),
@@ -89,7 +105,7 @@ def context_of_observation(
             f" not {observation.images.shape[1]}"
         )
     kept = slice(first, None, stride)
-    return Context(
+    return Context.of(
         scaled(np.ascontiguousarray(observation.images[:, kept][egos]), device),
         poses_of(observation.vectors[:, kept][egos], observation.heading[:, kept][egos], device),
         torch.tensor(observation.size[egos], device=device),  # a copy: the replay writes over its own

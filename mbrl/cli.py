@@ -34,7 +34,7 @@ Agents = Annotated[
     UseAppendAction[tuple[str, ...]], arg(metavar="AGENT", help_behavior_hint="(required, repeatable)")
 ]
 Device = Annotated[str, arg(metavar="cpu|cuda")]
-RESUMABLE = ("demo", "train-model", "train-policy")
+RESUMABLE = ("demo", "train-model", "train-policy", "reproduce")
 
 
 def demo(
@@ -268,6 +268,42 @@ def evaluate(
     console.print(table(write_results(evaluation, out), console.width))
 
 
+def reproduce(
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    preset: Literal["quick", "paper", "debug"] = "quick",
+    seeds: tuple[int, ...] = (0, 1),
+    rows: tuple[str, ...] = (),
+    ray: bool = False,
+    device: Device = "cpu",
+) -> None:
+    """Train and drive every row of the paper's table, and those headway adds: results.md, report.html in DIR.
+
+    Args:
+        recording: recordings to learn from and to drive in.
+        out: folder for everything; if it holds an interrupted run, that run goes on.
+        preset: quick (two cores, hours), paper (one GPU, days), debug (minutes).
+        seeds: each row is trained once for each.
+        rows: names of the rows to run; all by default.
+        ray: run rows and seeds as Ray tasks (needs `pip install headway[ray]`), on the cluster RAY_ADDRESS names if it
+            is set, whose machines must share the folders.
+        device: where the networks are trained.
+    """
+    files = _all_files(recording)
+    if not seeds:
+        _refuse("--seeds needs at least one")
+    _require_folder(out)
+    _require_device(device)
+    from mbrl.reproduce import reproduce as run_all
+    from mbrl.side_by_side import run_together
+
+    run = run_together
+    if ray:
+        from mbrl.on_ray import run_on_ray as run
+    run_all(out, files, preset=preset, seeds=seeds, only=rows, device=device, run=run)
+    print((out / "results.md").read_text())
+
+
 def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = False) -> None:
     """Measure how fast headway is on this machine.
 
@@ -290,6 +326,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-model": train_model,
     "train-policy": train_policy,
     "evaluate": evaluate,
+    "reproduce": reproduce,
     "bench": bench,
 }
 DESCRIPTION = """Learn to drive from recorded traffic without touching it.

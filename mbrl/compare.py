@@ -61,7 +61,7 @@ def promises(
             torch.manual_seed(_seed(seed, i))
             with dropout_on(model):
                 trajectory = imagine(
-                    model, policy.drive, model.encode(context), z, horizon,
+                    model, policy, model.encode(context), z, horizon,
                     cost=exact_costs(model.gradient, model.config.view), num_masks=num_masks,
                 )  # fmt: skip
             terms = disagreement(trajectory, num_masks)

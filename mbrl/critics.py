@@ -31,7 +31,8 @@ class LearnedCost(nn.Module):
         """Costs (B, T) of pictures (B, T, 3, H, W) seen from poses (B, T, 4) by egos of size (B, 2)."""
         shape = images.shape[:2]
         sizes = size[:, None].expand(*shape, 2).flatten(0, 1)
-        out = self.head(self.perception(images.flatten(0, 1)[:, None], poses.flatten(0, 1)[:, None], sizes))
+        pictures = Context((images.flatten(0, 1),), poses.flatten(0, 1)[:, None], sizes)
+        out = self.head(self.perception(pictures))
         return Costs(*out.view(*shape, 3).unbind(-1))
 
 
@@ -45,7 +46,7 @@ class ValueFunction(nn.Module):
 
     def forward(self, context: Context) -> Tensor:
         """(B,)."""
-        out = self.head(self.perception(context.images, context.poses, context.size))
+        out = self.head(self.perception(context))
         return F.softplus(out[:, 0])
 
     def fixed(self, context: Context) -> Tensor:

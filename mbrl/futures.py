@@ -15,7 +15,7 @@ from envs.context import Context
 from envs.costs import Costs
 from mbrl.forward_models.base import Prediction
 from mbrl.forward_models.separated import SeparatedModel
-from mbrl.imagination import Latents, Trajectory, latents, proximity_along
+from mbrl.imagination import Latents, Trajectory, proximity_along, stepwise
 from mbrl.warp import resample
 
 
@@ -51,7 +51,7 @@ class Futures:
         image = self.model.look(
             self.vehicles[0, :, t, None],
             self.observer[:, t],
-            self.start.images[:, -1, ::2],
+            self.start.frames[-1][:, ::2],
             self.start.now(),
             pose,
         )
@@ -95,7 +95,7 @@ class Futures:
 @torch.no_grad()
 def foresee(model: SeparatedModel, context: Context, z: Latents, horizon: int, num_masks: int = 1) -> Futures:
     """Unroll a model's scene over z of K * B examples; dropout, if it is on, gives each of the masks its own."""
-    h, choose = model.encode(context.repeat(num_masks)), latents(z)
+    h, choose = model.encode(context.repeat(num_masks)), stepwise(z)
     frames, observers = [], []
     for t in range(horizon):
         h = model.advance(h, choose(t, h))

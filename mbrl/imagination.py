@@ -69,9 +69,9 @@ def unroll(
         yield action, prediction, h
 
 
-def latents(z: Latents) -> Callable[[int, Any], Tensor]:
-    """z (B, z_dim) of step t and the state before it."""
-    return (lambda t, _: z[:, t]) if isinstance(z, Tensor) else z
+def stepwise(x: Tensor | Callable[[int, Any], Tensor]) -> Callable[[int, Any], Tensor]:
+    """x[:, t] of step t, or what a function says of it and the state before it."""
+    return (lambda t, _: x[:, t]) if isinstance(x, Tensor) else x
 
 
 def from_prior(model: ForwardModel[Any], noise: Tensor) -> Callable[[int, Any], Tensor]:
@@ -103,7 +103,7 @@ def imagine(
     def act(t: int, state: Any) -> Tensor:
         return actor(dynamics.context(state).take(slice(num_examples))).repeat(num_masks, 1)
 
-    steps = list(unroll(dynamics, h, act, latents(z), horizon))
+    steps = list(unroll(dynamics, h, act, stepwise(z), horizon))
     images = torch.stack([prediction.image for _, prediction, _ in steps], 1)
     poses = torch.stack([prediction.pose for _, prediction, _ in steps], 1)
     actions = torch.stack([action for action, _, _ in steps], 1)

@@ -97,7 +97,7 @@ def imitation_loss(policy: Policy, context: Context, action: Tensor) -> Loss:
     wanted = wanted.clamp(
         -2 * policy.config.bound, 2 * policy.config.bound
     )  # curvature at a crawl is mostly noise
-    mu = policy.units(context.images, context.poses, context.size)
+    mu = policy.units(context)
     nll = (
         0.5 * ((wanted - mu) * torch.exp(-policy.log_std)).square()
         + policy.log_std

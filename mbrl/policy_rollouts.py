@@ -23,7 +23,7 @@ from mbrl.critics import LearnedCost, ValueFunction
 from mbrl.forward_models import SeparatedModel
 from mbrl.forward_models.base import ForwardModel
 from mbrl.futures import Futures, foresee
-from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, unroll
+from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, stepwise, unroll
 from mbrl.normaliser import Normaliser
 from mbrl.policy_losses import Loss, Recorded, imitation_loss, mper_loss, mpur_loss, value_loss
 from mbrl.policy_training import PolicyTraining
@@ -160,7 +160,7 @@ class Imagined:
         return loss, metrics | numbers | {"loss": float(loss.detach())}
 
     def _actor(self, context: Context) -> Tensor:
-        return self.policy.sample(context) if self.config.stochastic else self.policy.drive(context)
+        return self.policy.sample(context) if self.config.stochastic else self.policy(context)
 
     def _worst(self, context: Context, noise: Tensor) -> Tensor:
         """z of the prior, moved towards higher cost of the policy as it is, its norm at each step kept."""
@@ -194,9 +194,7 @@ def inferred(model: ForwardModel[Any], context: Context, recorded: Recorded, noi
             found.append(noise[:, t])
         return found[-1]
 
-    for _ in unroll(
-        model, model.encode(context), lambda t, _: recorded.actions[:, t], latent, noise.shape[1]
-    ):
+    for _ in unroll(model, model.encode(context), stepwise(recorded.actions), latent, noise.shape[1]):
         pass
     return torch.stack(found, 1)
 

@@ -30,9 +30,10 @@ class Job(NamedTuple):
 
 
 def run_together(jobs: Sequence[Job]) -> None:
-    """Run all jobs; each reports its progress here. The first error ends the others and is raised.
+    """Run all jobs, at most one for each core at a time; each reports its progress here.
 
-    With a single core, or a single job, they run in this process, one after the other.
+    The first error ends the others and is raised. With a single core, or a single job, they run in this process, one
+    after the other.
     """
     if len(jobs) < 2 or available_threads() < 2:
         for job in jobs:
@@ -40,27 +41,31 @@ def run_together(jobs: Sequence[Job]) -> None:
         return
     context = multiprocessing.get_context("spawn")
     reports: Any = context.Queue()
-    threads = max(available_threads() // len(jobs), 1)
+    at_once = min(len(jobs), available_threads())
+    threads = available_threads() // at_once
     workers = [
         context.Process(target=_work, args=(k, job, threads, reports, os.getpid()), daemon=True)
         for k, job in enumerate(jobs)
     ]
     try:
-        for worker in workers:
-            worker.start()
-        _follow(workers, reports)
+        _follow(workers, reports, at_once)
     finally:
         for worker in workers:
-            worker.terminate()
-            worker.join()
+            if worker.pid is not None:
+                worker.terminate()
+                worker.join()
 
 
-def _follow(workers: Sequence[Any], reports: Any) -> None:
-    """Show what the workers report until all are done."""
+def _follow(workers: Sequence[Any], reports: Any, at_once: int) -> None:
+    """Start the workers as cores become free, and show what they report until all are done."""
     bars: dict[int, Progress] = {}
-    running = set(range(len(workers)))
+    running: set[int] = set()
+    waiting = list(range(len(workers)))
     try:
-        while running:
+        while running or waiting:
+            while waiting and len(running) < at_once:
+                running.add(waiting[0])
+                workers[waiting.pop(0)].start()
             try:
                 k, what, *rest = reports.get(timeout=0.5)
             except queues.Empty:

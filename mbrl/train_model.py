@@ -27,7 +27,7 @@ from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.forward_models import ModelConfig, PaperModel, Timing, build, config_from_dict, config_to_dict
 from mbrl.forward_models.base import ForwardModel, reparameterise
-from mbrl.imagination import Latents, Trajectory, exact_costs, from_prior, latents, unroll
+from mbrl.imagination import Latents, Trajectory, exact_costs, from_prior, stepwise, unroll
 from mbrl.loop import train
 from mbrl.progress import Progress
 from mbrl.schedule import cosine
@@ -232,9 +232,7 @@ def rollout_error(
 
     errors = [
         model.error(h, images[:, t], poses[:, t])
-        for t, (_, _, h) in enumerate(
-            unroll(model, model.encode(context), lambda t, _: actions[:, t], latent, steps)
-        )
+        for t, (_, _, h) in enumerate(unroll(model, model.encode(context), stepwise(actions), latent, steps))
     ]
     kl = torch.stack(divergences).mean() if divergences else images.new_zeros(())
     return torch.stack(errors, 1), kl
@@ -248,7 +246,7 @@ def met_in_training(
     model.eval()
     steps, batch_size = config.stages[-1].steps, config.stages[-1].batch_size
     sampler = model_windows(
-        config, model, recordings, steps, batch_size, seed=(config.seed, len(config.stages))
+        model, recordings, steps, batch_size, (config.seed, len(config.stages)), perturbed=config.perturbed
     )
     found: list[Tensor] = []
     for i in range(config.uncertainty_batches):
@@ -299,7 +297,7 @@ def along(
     predictions = [
         prediction
         for _, prediction, _ in unroll(
-            model, model.encode(many), lambda t, _: many_actions[:, t], latents(z), actions.shape[1]
+            model, model.encode(many), stepwise(many_actions), stepwise(z), actions.shape[1]
         )
     ]
     images = torch.stack([p.image for p in predictions], 1)
@@ -352,7 +350,7 @@ def _batches(
         end = first + stage.updates
         if step < end:
             sampler = model_windows(
-                config, model, recordings, stage.steps, stage.batch_size, seed=(config.seed, k)
+                model, recordings, stage.steps, stage.batch_size, (config.seed, k), perturbed=config.perturbed
             )
             for windows in sampler.stream(max(step - first, 0), stage.updates):
                 yield stage, windows
@@ -360,21 +358,22 @@ def _batches(
 
 
 def model_windows(
-    config: ModelTraining,
     model: ForwardModel[Any],
     recordings: Sequence[Recording],
     steps: int,
     batch_size: int,
     seed: int | tuple[int, ...],
+    *,
     split: Split = "train",
+    perturbed: float = 0.0,
 ) -> WindowSampler:
-    """The windows a model learns from, or is validated on."""
+    """The windows a model learns from, or is examined on; contexts are perturbed only where its observer allows it."""
     windows = WindowConfig(
         context=model.timing.context,
         targets=model.timing.targets(steps),
         observer=model.observer,
-        perturbed=config.perturbed if model.observer == "straight" else 0.0,
-        view=config.model.view,
+        perturbed=perturbed if model.observer == "straight" else 0.0,
+        view=model.config.view,
     )
     return WindowSampler(recordings, windows, batch_size=batch_size, split=split, seed=seed)
 

@@ -132,7 +132,7 @@ class PaperModel(ForwardModel[PaperState]):
         return self._encode(context, self._vectors(context.poses))
 
     def _encode(self, context: Context, vectors: Tensor) -> PaperState:
-        encoded = self.image_encoder(context.images.flatten(1, 2)) + self.vector_encoder(
+        encoded = self.image_encoder(torch.cat(context.frames, 1)) + self.vector_encoder(
             vectors.flatten(1)
         ).view(-1, *self._top)
         return PaperState(context, encoded, vectors)
@@ -167,7 +167,7 @@ class PaperModel(ForwardModel[PaperState]):
         out = top
         for i, deconv in enumerate(self.deconvs):
             out = deconv(out if i == 0 else self.deconv_dropout(out), output_size=self._sizes[2 - i])
-        image = torch.sigmoid(out + h.context.images[:, -1])
+        image = torch.sigmoid(out + h.context.frames[-1])
         u = self.vector_head(top.flatten(1)) + h.vectors[:, -1]
         pose = self._pose(u, h.context.now())
         context = h.context.push(image, pose)
@@ -183,5 +183,5 @@ class PaperModel(ForwardModel[PaperState]):
         return h.context
 
     def error(self, h: PaperState, image: Tensor, pose: Tensor) -> Tensor:
-        image_error = (h.context.images[:, -1] - image).square().mean((-3, -2, -1))
+        image_error = (h.context.frames[-1] - image).square().mean((-3, -2, -1))
         return image_error + (h.vectors[:, -1] - self._vectors(pose)).square().mean(-1)

@@ -124,11 +124,12 @@ class SeparatedModel(ForwardModel[Scene]):
 
     def encode(self, context: Context) -> Scene:
         now = context.now()
-        b, c, _, h, w = context.images.shape
+        b, (h, w) = context.batch_size, context.frames[0].shape[-2:]
+        c = len(context.frames)
         back = self.timing.step_seconds * torch.arange(c - 1, -1, -1, device=now.device, dtype=now.dtype)
         observers = self._straight(now[:, None].expand(b, c, 4), -back).reshape(b * c, 4)
         vehicles = resample(
-            context.images[:, :, 1].reshape(b * c, 1, h, w),
+            torch.stack([frame[:, 1] for frame in context.frames], 1).view(b * c, 1, h, w),
             self.view,
             context.poses.reshape(b * c, 4),
             observers,
@@ -140,7 +141,7 @@ class SeparatedModel(ForwardModel[Scene]):
             displacement=zeros[:, :2],
             flow=zeros[:, :2],
             residual=zeros[:, 2:],
-            static=context.images[:, -1, ::2],
+            static=context.frames[-1][:, ::2],
             start=now,
             observer=now,
             ego=context,

@@ -47,7 +47,7 @@ def test_it_acts_as_the_policy_says_about_the_same_moment(traffic: Recording) ->
     config = WindowConfig(context=(4, 2, 0), targets=(), view=CONFIG.view)
     sampler = WindowSampler([traffic], config, batch_size=3, split="all", threads=1)
     windows = sampler.render(sampler.world.row(VEHICLE, FRAME), np.random.default_rng(0))
-    np.testing.assert_array_equal(actions, pilot.drive(context_of_windows(windows)).detach().numpy())
+    np.testing.assert_array_equal(actions, pilot(context_of_windows(windows)).detach().numpy())
     assert actions.shape == (3, 2)
     assert len(np.unique(actions[:, 0])) == 3
 
@@ -70,7 +70,7 @@ def test_it_remembers_nothing(traffic: Recording) -> None:
 def test_an_ended_drive_is_not_asked_again_and_changes_nothing_for_the_others(traffic: Recording) -> None:
     pilot = policy()
     asked: list[int] = []
-    pilot.register_forward_pre_hook(lambda _, arguments: asked.append(len(arguments[0])))
+    pilot.register_forward_pre_hook(lambda _, arguments: asked.append(arguments[0].batch_size))
     agent = LearnedAgent(pilot, "mpur")
     replay = Replay([traffic], 3, history=agent.history, view=CONFIG.view, threads=1)
     drives = Drives(VEHICLE, FRAME, FRAME, FRAME + 100)

@@ -28,19 +28,20 @@ def context(batch: int = 3, config: PolicyConfig = CONFIG) -> Context:
     rng = torch.Generator().manual_seed(1)
     poses = torch.rand(batch, config.frames, 4, generator=rng) * torch.tensor([400.0, -15.0, 0.1, 12.0])
     images = torch.rand(batch, config.frames, 3, config.view.height, config.view.width, generator=rng)
-    return Context(images, poses, torch.tensor([4.0, 1.8]) + torch.rand(batch, 2, generator=rng))
+    return Context.of(images, poses, torch.tensor([4.0, 1.8]) + torch.rand(batch, 2, generator=rng))
 
 
 def changed(before: Context, part: str, index: tuple[object, ...], value: float = 0.7) -> Context:
     """The same but for one entry."""
-    tensor = getattr(before, part).clone()
-    tensor[index] += value
-    return replace(before, **{part: tensor})
+    tensors = dict(zip(("images", "poses", "size"), parts(before), strict=True))
+    tensors[part] = tensors[part].clone()
+    tensors[part][index] += value
+    return Context.of(**tensors)
 
 
 def says_otherwise(one: Context, other: Context) -> bool:
     pilot = policy()
-    return not torch.equal(pilot.drive(one), pilot.drive(other))
+    return not torch.equal(pilot(one), pilot(other))
 
 
 def loud(pilot: Policy, factor: float = 1e4) -> Policy:
@@ -64,7 +65,7 @@ def deciding(pilot: Policy, outputs: Tensor) -> Policy:
 
 def test_outputs_never_leave_their_bounds() -> None:
     config = replace(CONFIG, acceleration=1.5, curvature=0.01, bound=3.0)
-    actions = loud(policy(config)).drive(context(200, config)).abs()
+    actions = loud(policy(config))(context(200, config)).abs()
     limits = torch.tensor([4.5, 0.03])
     assert (actions <= limits * 1.0001).all()
     assert (actions > 0.99 * limits).any(0).all()  # and they use the room
@@ -76,10 +77,10 @@ def test_an_output_means_so_many_units() -> None:
     o = torch.tensor([1.2, -6.0])
     pilot = deciding(policy(config), o)
     units = [3 * math.tanh(0.4), 3 * math.tanh(-2.0)]
-    np.testing.assert_allclose(pilot.units(*parts(context(2, config))).detach(), [units] * 2, rtol=1e-6)
+    np.testing.assert_allclose(pilot.units(context(2, config)).detach(), [units] * 2, rtol=1e-6)
     want = [1.5 * units[0], 0.01 * units[1]]
-    np.testing.assert_allclose(pilot.drive(context(2, config)).detach(), [want] * 2, rtol=1e-6)
-    small = deciding(policy(config), torch.tensor([0.01, 0.01])).units(*parts(context(1, config)))
+    np.testing.assert_allclose(pilot(context(2, config)).detach(), [want] * 2, rtol=1e-6)
+    small = deciding(policy(config), torch.tensor([0.01, 0.01])).units(context(1, config))
     np.testing.assert_allclose(small.detach(), [[0.01, 0.01]], rtol=1e-4)  # near 0 a unit is a unit
 
 
@@ -113,25 +114,23 @@ def test_it_sees_vehicles_of_chosen_frames_and_the_road_as_it_is(frame: int) -> 
 
 def test_the_frames_it_looks_back_on_are_told_apart() -> None:
     seen = context()
-    swapped = replace(seen, images=seen.images[:, [4, 1, 2, 3, 0]])
-    swapped.images[:, -1, [0, 2]] = seen.images[:, -1, [0, 2]]
-    assert says_otherwise(seen, swapped)
+    images = seen.images[:, [4, 1, 2, 3, 0]]
+    images[:, -1, [0, 2]] = seen.images[:, -1, [0, 2]]
+    assert says_otherwise(seen, Context.of(images, seen.poses, seen.size))
 
 
 def test_one_alone_does_as_in_a_batch() -> None:
     pilot, seen = policy(), context(4)
-    together = pilot.drive(seen).detach()
+    together = pilot(seen).detach()
     for b in range(4):
-        np.testing.assert_allclose(
-            pilot.drive(seen.take(slice(b, b + 1)))[0].detach(), together[b], rtol=1e-4
-        )
+        np.testing.assert_allclose(pilot(seen.take(slice(b, b + 1)))[0].detach(), together[b], rtol=1e-4)
 
 
 def test_its_inputs_are_left_alone() -> None:
     """In-place activations must not reach what comes in."""
     pilot, seen = policy(), context()
     before = [t.clone() for t in parts(seen)]
-    pilot.drive(seen).sum().backward()
+    pilot(seen).sum().backward()
     for t, b in zip(parts(seen), before, strict=True):
         assert torch.equal(t, b)
 
@@ -139,7 +138,7 @@ def test_its_inputs_are_left_alone() -> None:
 def test_gradients_reach_every_weight_and_every_input_that_counts() -> None:
     pilot, seen = policy(), context(20)
     poses = seen.poses.clone().requires_grad_()
-    pilot(seen.images, poses, seen.size).square().sum().backward()
+    pilot(replace(seen, poses=poses)).square().sum().backward()
     for name, p in pilot.named_parameters():
         assert name == "log_std" or (p.grad is not None and p.grad.abs().max() > 0), name
     assert poses.grad is not None
@@ -150,7 +149,7 @@ def test_gradients_reach_every_weight_and_every_input_that_counts() -> None:
 @pytest.mark.parametrize("view", [View(), View(height=17, width=9), View(height=8, width=8)])
 def test_any_view_will_do(view: View) -> None:
     config = replace(CONFIG, view=view)
-    actions = policy(config).drive(context(2, config))
+    actions = policy(config)(context(2, config))
     assert actions.shape == (2, 2)
     assert actions.isfinite().all()
 

@@ -32,7 +32,7 @@ def replay(traffic: Recording) -> Replay:
 
 def some_context(batch: int = 2, frames: int = 3) -> Context:
     rng = torch.Generator().manual_seed(0)
-    return Context(
+    return Context.of(
         torch.rand(batch, frames, 3, 5, 4, generator=rng),
         torch.rand(batch, frames, 4, generator=rng),
         torch.rand(batch, 2, generator=rng),

@@ -56,7 +56,7 @@ def random_context(batch: int = 2, timing: Timing = TIMING, view: View = VIEW, s
     x = 150 + 50 * torch.rand(batch, 1, generator=rng) - speed * back
     y = -5 - 0.1 * speed * back
     size = torch.tensor([4.5, 1.9]) + torch.rand(batch, 2, generator=rng)
-    return Context((blots - 0.6).clamp(min=0) * 2.5, torch.stack([x, y, heading, speed], -1), size)
+    return Context.of((blots - 0.6).clamp(min=0) * 2.5, torch.stack([x, y, heading, speed], -1), size)
 
 
 def random_actions(batch: int = 2, steps: int = 3, seed: int = 1) -> Tensor:

@@ -50,7 +50,7 @@ class Counted:
 def counted_start(batch: int) -> Context:
     poses = torch.zeros(batch, 2, 4)
     poses[:, -1, 0] = torch.arange(batch)
-    return Context(torch.zeros(batch, 2, 3, 2, 2), poses, torch.tensor([4.0, 2.0]).expand(batch, 2))
+    return Context.of(torch.zeros(batch, 2, 3, 2, 2), poses, torch.tensor([4.0, 2.0]).expand(batch, 2))
 
 
 def steady(seed: int = 1) -> Any:

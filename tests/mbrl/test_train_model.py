@@ -81,9 +81,8 @@ def training(variant: str = "separated", **changes: Any) -> ModelTraining:
     )
 
 
-def windows_for(model: ForwardModel[Any], steps: int = 2, batch_size: int = 8, **changes: Any) -> Windows:
-    config = training(model=model.config, perturbed=0.0, **changes)
-    return model_windows(config, model, [lanes()], steps, batch_size, seed=3).batch(0)
+def windows_for(model: ForwardModel[Any], steps: int = 2, batch_size: int = 8) -> Windows:
+    return model_windows(model, [lanes()], steps, batch_size, seed=3).batch(0)
 
 
 # --- the loss --------------------------------------------------------------------------------------------------------
@@ -243,7 +242,7 @@ def test_it_learns_that_cars_go_on_as_they_did(tmp_path: Path, notebook: Noteboo
         learning_rate=5e-3, perturbed=0.0, horizon=2,
     )  # fmt: skip
     trained = train_model(config, [lanes()], tmp_path, progress=Quiet).model
-    windows = model_windows(config, trained, [lanes()], 2, 60, seed=9, split="test").batch(0)
+    windows = model_windows(trained, [lanes()], 2, 60, seed=9, split="test").batch(0)
     with torch.no_grad():
         learned, _ = rollout_error(trained, windows, 2, "cpu", None, 1.0)
         nothing_moves, _ = rollout_error(build(config.model).eval(), windows, 2, "cpu", None, 1.0)
@@ -376,7 +375,7 @@ def test_dropout_goes_on_after_an_interruption_on_a_gpu(tmp_path: Path, notebook
 def test_the_paper_s_model_is_normalised_to_the_training_cars(tmp_path: Path, notebook: Notebook) -> None:
     model = train_model(training("vae"), [lanes()], tmp_path, progress=Quiet).model
     assert isinstance(model, PaperModel)
-    windows = model_windows(training("vae"), model, [lanes()], 1, 1500, seed=5).batch(0)
+    windows = model_windows(model, [lanes()], 1, 1500, seed=5).batch(0)
     u = model.vector_normaliser(torch.from_numpy(windows.vectors[:, -1]))
     np.testing.assert_allclose(u[:, :3].mean(0), 0, atol=0.15)
     np.testing.assert_allclose(u[:, :3].std(0), 1, atol=0.1)

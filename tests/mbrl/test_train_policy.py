@@ -182,7 +182,7 @@ def test_imitation_is_the_likelihood_of_the_recorded_action() -> None:
     context, action = random_context(5), torch.randn(5, 2) * torch.tensor([2.0, 0.01])
     loss, metrics = imitation_loss(policy, context, action)
     units = action / torch.tensor([2.0, 0.01])
-    mean = policy.drive(context) / torch.tensor([2.0, 0.01])
+    mean = policy(context) / torch.tensor([2.0, 0.01])
     want = -Normal(mean, policy.log_std.exp()).log_prob(units).sum(-1).mean()
     assert float(loss.detach()) == pytest.approx(float(want.detach()), rel=1e-5)
     assert metrics["squared_error"] == pytest.approx(float((mean - units).detach().square().mean()), rel=1e-5)
@@ -224,7 +224,7 @@ def test_imitation_recovers_how_the_humans_drive(tmp_path: Path, notebook: Noteb
     windows = WindowConfig(context=(0,), targets=(1,), view=view)
     batch = WindowSampler([drivers_of_ten()], windows, batch_size=300, split="all", seed=9).batch(0)
     context = context_of_windows(batch)
-    did = policy.drive(context).detach()
+    did = policy(context).detach()
     want = 0.1 * (10 - context.now()[:, 3])
     np.testing.assert_allclose(batch.actions[:, 0, 0], want, atol=0.02)
     assert want.std() > 0.1
@@ -277,7 +277,7 @@ def test_it_learns_in_imagination_to_brake_for_a_parked_car(tmp_path: Path, note
     context = context_of_windows(WindowSampler([parked_car()], windows, batch_size=200).batch(99))
     close = context.now()[:, 0] > 128  # 18 m or less to its bumper
     assert close.sum() > 20
-    assert policy.drive(context)[close, 0].max() < -1.0
+    assert policy(context)[close, 0].max() < -1.0
     proximity = notebook.of("cost_proximity")
     assert np.mean(proximity[-20:]) < 0.8 * np.mean(proximity[:20])
 

@@ -111,7 +111,7 @@ def test_a_linear_model_s_disagreement_is_the_variance_of_bernoulli_dropout(p: f
     rng = torch.Generator().manual_seed(0)
     weights, inputs = torch.randn(6, 5, generator=rng), torch.randn(5, generator=rng)
     model = Drops(p, weights, inputs).eval()
-    start = Context(torch.zeros(4, 1, 3, 2, 1), torch.zeros(4, 1, 4), torch.ones(4, 2))
+    start = Context.of(torch.zeros(4, 1, 3, 2, 1), torch.zeros(4, 1, 4), torch.ones(4, 2))
     num_masks = 20_000
     torch.manual_seed(0)
     with dropout_on(model):

@@ -1,0 +1,51 @@
+"""Independent jobs as Ray tasks, on this machine or on a cluster whose machines share the run's folders."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+from envs.errors import InputError
+from mbrl.progress import Progress
+from mbrl.side_by_side import Job
+
+
+def run_on_ray(jobs: Sequence[Job]) -> None:
+    """Run all jobs, one core each; the first error is raised.
+
+    Raises:
+        InputError: Ray is not installed.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("Ray is not installed (pip install 'headway[ray]')")
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)  # RAY_ADDRESS in the environment names a cluster
+    task = ray.remote(num_cpus=1)(_run)
+    waiting = [task.remote(job) for job in jobs]
+    with Progress("running on Ray", len(jobs), unit="jobs") as bar:
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            ray.get(done)
+            bar.advance(len(done))
+
+
+def _run(job: Job) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    job.function(*job.arguments, progress=_Silent)
+
+
+class _Silent:
+    """Looks like mbrl.progress.Progress, and says nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> _Silent:
+        return self
+
+    def advance(self, count: int = 1, **numbers: float) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...

@@ -1,0 +1,214 @@
+"""All rows of the paper's table (mbrl.rows) on any recordings and seeds: trained, driven, written on one page.
+
+Models, imitation and policies are jobs of their own, run side by side; whatever is finished is kept, so the same
+command continues. Policies are selected on validation cars while they train; test cars are driven once, when all are
+trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents import Agent, Human, NoAction
+from agents.evaluate import Evaluation
+from agents.learned import LearnedAgent
+from agents.results import write_results
+from envs.errors import InputError
+from envs.formats import read_parquet
+from envs.formats.atomic import atomic_path
+from mbrl.loop import read_curves
+from mbrl.policy_training import PolicyTraining
+from mbrl.presets import Preset
+from mbrl.report import ExtraTable, write_report
+from mbrl.rows import Row, models, rows, start_of
+from mbrl.side_by_side import Job, run_together
+from mbrl.train_model import ModelTraining, load_model, train_model
+from mbrl.train_policy import load_policy, train_policy
+
+RunJobs = Callable[[Sequence[Job]], None]
+RESULTS_FILE, TABLE_FILE, REPORT_FILE = "results.json", "results.md", "report.html"
+Summary = Mapping[str, Any]
+
+
+def reproduce(
+    out: Path,
+    recordings: Sequence[Path],
+    *,
+    preset: Preset = "quick",
+    seeds: Sequence[int] = (0, 1),
+    only: Sequence[str] = (),
+    device: str = "cpu",
+    run: RunJobs = run_together,
+) -> None:
+    """Train, drive and report in folder `out`.
+
+    Args:
+        only: names of rows; all by default.
+        run: what runs independent jobs: side by side on this machine, or on a cluster (mbrl.on_ray).
+    Raises:
+        InputError: there is no such row.
+    """
+    chosen = select(rows(preset), only)
+    names = [row.name for row in chosen]
+    jobs = [
+        Job(_model, (out, tuple(recordings), config, name, device))
+        for seed in seeds
+        for name, config in models(preset, seed).items()
+        if name in {row.model for row in chosen}
+    ]
+    of_seed = {seed: [row for row in rows(preset, seed) if row.name in names] for seed in seeds}
+    starts = {
+        (seed, start_folder(row, preset)): start_of(row.training, preset)
+        for seed in seeds
+        for row in of_seed[seed]
+    }
+    for (_, folder), training in starts.items():
+        jobs.append(Job(_policy, (out, tuple(recordings), training, folder, None, None, device)))
+    run(jobs)
+    run(
+        [
+            Job(_policy, (out, tuple(recordings), row.training, row.name, row.model, start_folder(row, preset), device))
+            for seed in seeds
+            for row in of_seed[seed]
+            if row.model is not None
+        ]
+    )  # fmt: skip
+    if not (out / RESULTS_FILE).exists():
+        evaluation = _drive(out, recordings, of_seed, device)
+        write_results(evaluation, out)
+        _write_page(out, evaluation, chosen, preset, seeds)
+
+
+def select(known: Sequence[Row], only: Sequence[str]) -> list[Row]:
+    """The rows of these names, in the table's order; all if there are none."""
+    names = [row.name for row in known]
+    for name in only:
+        if name not in names:
+            raise InputError(f"unknown row {name!r}; there are: {', '.join(names)}")
+    return [row for row in known if not only or row.name in only]
+
+
+def start_folder(row: Row, preset: Preset) -> str:
+    """Name of the imitation that a row's policy starts from; rows of one network share it."""
+    own = rows(preset)[0].training.policy == row.training.policy
+    return "imitation" if own else "imitation-separated"
+
+
+def seed_folder(out: Path, seed: int) -> Path:
+    """Where everything of a seed is."""
+    return out / f"seed-{seed}"
+
+
+def _model(
+    out: Path, files: tuple[Path, ...], config: ModelTraining, name: str, device: str, progress: Any
+) -> None:
+    folder = seed_folder(out, config.seed) / "models" / name
+    train_model(config, _read(files), folder, device=device, tracking_root=out, progress=progress)
+
+
+def _policy(
+    out: Path,
+    files: tuple[Path, ...],
+    config: PolicyTraining,
+    name: str,
+    model: str | None,
+    start: str | None,
+    device: str,
+    progress: Any,
+) -> None:
+    folder = seed_folder(out, config.seed)
+    train_policy(
+        config, _read(files), folder / "policies" / name,
+        trained=load_model(folder / "models" / model, device) if model else None,
+        start_from=load_policy(folder / "policies" / start, device)[0] if start else None,
+        device=device, tracking_root=out, progress=progress,
+    )  # fmt: skip
+
+
+def _read(files: Sequence[Path]) -> list[Any]:
+    return [read_parquet(path) for path in files]
+
+
+def _drive(out: Path, files: Sequence[Path], of_seed: Mapping[int, Sequence[Row]], device: str) -> Evaluation:
+    """Everybody on the test cars."""
+    from mbrl.demo import evaluate_with_bars
+
+    agents: list[Agent] = [Human(), NoAction()]
+    for k in range(len(next(iter(of_seed.values())))):  # row by row, the seeds of a row together
+        for seed, of in of_seed.items():
+            policy, _ = load_policy(seed_folder(out, seed) / "policies" / of[k].name, device)
+            agents.append(LearnedAgent(policy, of[k].name, seed, device))
+    return evaluate_with_bars(agents, _read(files), names=[path.name for path in files])
+
+
+def summaries(data: Summary) -> dict[str, tuple[Summary, float | None]]:
+    """Agent -> its numbers over all seeds, and the standard deviation of success over seeds (None for one)."""
+    pooled = {row["name"]: row for row in data.get("pooled", [])}
+    found: dict[str, tuple[Summary, float | None]] = {}
+    for row in data["agents"]:
+        name = row["name"]
+        by_seed = [r["success"] for r in data["agents"] if r["name"] == name]
+        deviation = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None
+        found[name] = (pooled.get(name, row), deviation)
+    return found
+
+
+def markdown(data: Summary, chosen: Sequence[Row]) -> str:
+    """The table as Markdown, a section after the other."""
+    found = summaries(data)
+    sections = {"baselines": ["human", "no-action"]}
+    for row in chosen:
+        sections.setdefault(row.section, []).append(row.name)
+    lines = [f"{data['cars']} test cars of {data['recording']}; 95 % intervals over cars (and seeds)."]
+    for title, names in sections.items():
+        lines += ["", f"| {title} | success % | over seeds | distance m | at fault | speed vs human |"]
+        lines.append("|---|---|---|---|---|---|")
+        for name in names:
+            of, deviation = found[name]
+            low, high = (100 * bound for bound in of["success_ci"])
+            over = "" if deviation is None else f"± {100 * deviation:.1f}"
+            speed = "" if of["speed_vs_human"] is None else f"{of['speed_vs_human']:.2f}"
+            lines.append(
+                f"| {name} | {100 * of['success']:.1f} [{low:.0f}, {high:.0f}] | {over} | {of['distance_m']:.0f} |"
+                f" {of['collisions_at_fault']} | {speed} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _write_page(
+    out: Path, evaluation: Evaluation, chosen: Sequence[Row], preset: Preset, seeds: Sequence[int]
+) -> None:
+    data = json.loads((out / RESULTS_FILE).read_text())
+    with atomic_path(out / TABLE_FILE) as path:
+        path.write_text(markdown(data, chosen))
+    found = summaries(data)
+    best = max((row.name for row in chosen), key=lambda name: float(found[name][0]["success"]))
+    by_steps: dict[str, list[tuple[int, float]]] = {}
+    for row in chosen:
+        if row.section == "imagined steps":
+            kind = "separated" if row.name.startswith("separated") else "paper's model"
+            by_steps.setdefault(kind, []).append((row.training.horizon, found[row.name][0]["success"]))
+    curves = {row.name: read_curves(seed_folder(out, seeds[0]) / "policies" / row.name) for row in chosen[:8]}
+    table_rows = [
+        (name, f"{100 * row['success']:.1f}", "" if deviation is None else f"{100 * deviation:.1f}")
+        for name, (row, deviation) in found.items()
+    ]
+    sweep = [
+        (kind, *(f"{steps}: {100 * success:.1f}" for steps, success in points))
+        for kind, points in by_steps.items()
+    ]
+    tables = [ExtraTable("Over seeds", ("agent", "success %", "deviation over seeds"), table_rows)]
+    if sweep:
+        width = max(len(row) for row in sweep)
+        padded = [(*row, *[""] * (width - len(row))) for row in sweep]
+        tables.append(ExtraTable("Imagined steps: success %", ("model", *[""] * (width - 1)), padded))
+    write_report(
+        out / REPORT_FILE, evaluation, curves=curves, tables=tables, chosen=best,
+        facts={"command": "headway reproduce", "preset": preset, "seeds": list(seeds)},
+        title="headway: the rows of the paper's table",
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""The rows of the paper's table, and those headway adds: which model, and how a policy is trained through it.
+
+Source: Henaff, Canziani, LeCun, arXiv:1901.02705, tables 1 and 2, and its appendix. Under `quick` the architecture is
+the paper's at a size that two cores train in minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mbrl.forward_models import PaperConfig, SeparatedConfig
+from mbrl.policy_training import PolicyTraining
+from mbrl.presets import Preset, model_training, policy_training
+from mbrl.train_model import ModelTraining
+
+SWEEP = (1, 3, 5, 10, 20)  # imagined steps
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str  # as the table has it, and the name of its folders
+    model: str | None  # of `models`; None: needs none
+    training: PolicyTraining
+    section: str
+
+
+def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
+    """Every forward model that rows need, by name."""
+    separated, paper = model_training("quick" if preset == "paper" else preset, seed), _paper(preset, seed)
+
+    def of_paper(**changes: Any) -> ModelTraining:
+        training = {k: changes.pop(k) for k in ("z_dropout", "warm_start") if k in changes}
+        return replace(paper, model=replace(paper.model, **changes), **training)
+
+    return {
+        "deterministic": of_paper(z_dim=0, z_dropout=0.0, warm_start=()),
+        "vae": of_paper(z_dropout=0.0),
+        "vae-z-dropout": of_paper(z_dropout=0.5),
+        "learned-prior": of_paper(latent="learned", z_dropout=0.0),
+        "ten": of_paper(latent="error", z_dropout=0.5),
+        "separated": separated,
+        "separated-deterministic": replace(separated, model=replace(separated.model, z_dim=0), z_dropout=0.0),
+    }
+
+
+def rows(preset: Preset, seed: int = 0) -> list[Row]:
+    """All of them, in the order of the table."""
+    separated = policy_training("quick" if preset == "paper" else preset, seed=seed)
+    paper = _paper_policy(preset, seed)
+
+    def by_paper(name: str, model: str, section: str = "the paper's table", **changes: Any) -> Row:
+        return Row(name, model, replace(paper, **changes), section)
+
+    def by_separated(name: str, section: str, model: str = "separated", **changes: Any) -> Row:
+        return Row(name, model, replace(separated, **changes), section)
+
+    without: dict[str, Any] = {"method": "mpur-no-uncertainty"}
+    horizons = [t for t in SWEEP if t <= paper.horizon]
+    separated_horizons = [t for t in SWEEP if t < separated.horizon]
+    return [
+        Row("imitation", None, policy_training(preset, "imitation", seed), "the paper's table"),
+        by_paper("svg", "vae-z-dropout", **without),
+        by_paper("vg", "deterministic", **without),
+        by_paper("mpur-z-dropout", "vae-z-dropout"),
+        by_paper("mpur-vae", "vae"),
+        by_paper("mpur-deterministic", "deterministic"),
+        by_paper("mper-vae", "vae", method="mper"),
+        by_paper("mper-deterministic", "deterministic", method="mper"),
+        by_paper("mpur-posterior-z", "vae-z-dropout", z="posterior"),
+        by_paper("mpur-adversarial-z", "vae-z-dropout", "more ways", z="adversarial"),
+        by_paper("mpur-learned-prior", "learned-prior", "more ways"),
+        by_paper("mpur-ten", "ten", "more ways"),
+        by_paper("mpur-value", "vae-z-dropout", "more ways", value_weight=0.5),
+        by_paper("mpur-gaussian", "vae-z-dropout", "more ways", stochastic=True),
+        by_separated("separated-mpur", "the separated model"),
+        by_separated("separated-no-u", "the separated model", **without),
+        by_separated("separated-deterministic-mpur", "the separated model", "separated-deterministic"),
+        by_separated("separated-attached-speed", "the separated model", detach_speed=False),
+        by_separated("separated-pixels", "gradient forms", gradient="pixels", **without),
+        by_paper("paper-position", "vae-z-dropout", "gradient forms", gradient="position", **without),
+        *(by_paper(f"mpur-{t}-steps", "vae-z-dropout", "imagined steps", horizon=t) for t in horizons),
+        *(by_separated(f"separated-{t}-steps", "imagined steps", horizon=t) for t in separated_horizons),
+    ]
+
+
+def start_of(training: PolicyTraining, preset: Preset) -> PolicyTraining:
+    """The imitation that a row's policy starts from: the same network and seed."""
+    return replace(policy_training(preset, "imitation", training.seed), policy=training.policy)
+
+
+def _paper(preset: Preset, seed: int) -> ModelTraining:
+    """The paper's model, VAE, at a preset's size."""
+    if preset == "paper":
+        return model_training("paper", seed)
+    base = model_training(preset, seed)
+    assert isinstance(base.model, SeparatedConfig)
+    model = PaperConfig(
+        timing=base.model.timing,
+        channels=base.model.channels,
+        hidden=64 if preset == "quick" else 8,
+        z_dim=base.model.z_dim,
+    )
+    return replace(base, model=model, perturbed=0.0, masks=4 if preset == "quick" else base.masks)
+
+
+def _paper_policy(preset: Preset, seed: int) -> PolicyTraining:
+    """MPUR through it."""
+    base = policy_training(preset, seed=seed)
+    if preset == "paper":
+        return base
+    sizes: dict[str, Any] = {"updates": 300, "batch_size": 16, "masks": 4} if preset == "quick" else {}
+    return replace(base, **sizes, uncertainty_weight=0.5, perturbed=0.0, block=1, epochs=1)

@@ -1,0 +1,75 @@
+"""Rows name models that exist and fit; a few of them go from a recording to a table, and are driven once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from envs.errors import InputError
+from envs.formats import write_parquet
+from mbrl import reproduce as module
+from mbrl.presets import Preset
+from mbrl.reproduce import markdown, reproduce, select, summaries
+from mbrl.rows import models, rows, start_of
+from mbrl.side_by_side import Job
+from tests.agents.scenes import clean_traffic
+from tests.mbrl.runs import Quiet
+
+ROWS = ("imitation", "mpur-vae", "separated-mpur")
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper", "debug"])
+def test_rows_fit_their_models_and_starts(preset: Preset) -> None:
+    known, table = models(preset, 3), rows(preset, 3)
+    assert len({row.name for row in table}) == len(table)
+    for row in table:
+        assert row.training.seed == 3
+        assert start_of(row.training, preset).policy == row.training.policy
+        if row.model is None:
+            continue
+        model = known[row.model]
+        sees, timing = row.training.policy, model.model.timing
+        assert (sees.frames, sees.stride, sees.view) == (timing.frames, timing.stride, model.model.view)
+        if row.training.counts_uncertainty:
+            assert row.training.horizon <= model.horizon
+            assert row.training.masks == model.masks
+        if row.training.method == "mper" or row.training.z == "adversarial":
+            assert not row.model.startswith("separated")
+    assert {row.model for row in table} == {None, *known}
+
+
+def in_this_process(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.function(*job.arguments, progress=Quiet)
+
+
+@pytest.mark.slow
+def test_rows_are_trained_driven_once_and_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic, out = tmp_path / "traffic.parquet", tmp_path / "out"
+    write_parquet(clean_traffic(num_cars=60), traffic)
+    drives: list[int] = []
+    drive = module._drive
+    monkeypatch.setattr(module, "_drive", lambda *a: (drives.append(1), drive(*a))[1])
+    for _ in range(2):  # the second time all is there
+        reproduce(out, [traffic], preset="debug", seeds=(0, 1), only=ROWS, run=in_this_process)
+    assert drives == [1]
+    data = json.loads((out / "results.json").read_text())
+    names = [row["name"] for row in data["agents"]]
+    assert names == ["human", "no-action", *(name for name in ROWS for _ in range(2))]
+    found = summaries(data)
+    assert found["human"][1] is None
+    assert found["mpur-vae"][1] is not None
+    text = (out / "results.md").read_text()
+    assert text == markdown(data, select(rows("debug"), ROWS))
+    for name in ("human", *ROWS):
+        assert f"| {name} |" in text
+    assert (out / "report.html").stat().st_size > 10_000
+
+
+def test_an_unknown_row_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown row 'mpurr'; there are: imitation, svg"):
+        reproduce(tmp_path, [tmp_path / "no.parquet"], only=["mpurr"])
