@@ -20,7 +20,7 @@ from envs.context import Context, context_of_windows, poses_of, scaled
 from envs.recording import Recording
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.critics import LearnedCost, ValueFunction
-from mbrl.forward_models import SeparatedModel
+from mbrl.forward_models import Ensemble, SeparatedModel
 from mbrl.forward_models.base import ForwardModel
 from mbrl.futures import Futures, foresee
 from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, stepwise, unroll
@@ -63,7 +63,8 @@ class Imagined:
     ) -> None:
         self.config, self.policy, self.device, self.value = config, policy, device, value
         self.model: ForwardModel[Any] = trained.model.with_gradient(config.gradient)
-        self.masks = config.masks if config.counts_uncertainty else 1
+        several = config.counts_uncertainty or isinstance(self.model, Ensemble)
+        self.masks = config.masks if several else 1
         self.uncertainty = trained.uncertainty if config.counts_uncertainty else None
         view = config.policy.view
         self.cost: CostsOf = learned_cost or exact_costs(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mbrl.forward_models import PaperConfig, SeparatedConfig
+from mbrl.forward_models import EnsembleConfig, PaperConfig, SeparatedConfig
 from mbrl.policy_training import PolicyTraining
 from mbrl.presets import Preset, model_training, policy_training
 from mbrl.train_model import ModelTraining
@@ -31,6 +31,10 @@ def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
     """Every forward model that rows need, by name."""
     separated, paper = model_training("quick" if preset == "paper" else preset, seed), _paper(preset, seed)
 
+    assert isinstance(separated.model, SeparatedConfig)
+    assert isinstance(paper.model, PaperConfig)
+    member = replace(paper.model, dropout=0.0)
+
     def of_paper(**changes: Any) -> ModelTraining:
         training = {k: changes.pop(k) for k in ("z_dropout", "warm_start") if k in changes}
         return replace(paper, model=replace(paper.model, **changes), **training)
@@ -41,6 +45,7 @@ def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
         "vae-z-dropout": of_paper(z_dropout=0.5),
         "learned-prior": of_paper(latent="learned", z_dropout=0.0),
         "ten": of_paper(latent="error", z_dropout=0.5),
+        "ensemble": replace(paper, model=EnsembleConfig(member=member, members=paper.masks)),
         "separated": separated,
         "separated-deterministic": replace(separated, model=replace(separated.model, z_dim=0), z_dropout=0.0),
     }
@@ -73,6 +78,7 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
         by_paper("mpur-adversarial-z", "vae-z-dropout", "more ways", z="adversarial"),
         by_paper("mpur-learned-prior", "learned-prior", "more ways"),
         by_paper("mpur-ten", "ten", "more ways"),
+        by_paper("mpur-ensemble", "ensemble", "more ways"),
         by_paper("mpur-value", "vae-z-dropout", "more ways", value_weight=0.5),
         by_paper("mpur-gaussian", "vae-z-dropout", "more ways", stochastic=True),
         by_separated("separated-mpur", "the separated model"),

@@ -25,7 +25,16 @@ from envs.recording import Recording, Split
 from envs.units import View
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
-from mbrl.forward_models import ModelConfig, PaperModel, Timing, build, config_from_dict, config_to_dict
+from mbrl.forward_models import (
+    Ensemble,
+    EnsembleConfig,
+    ModelConfig,
+    PaperModel,
+    Timing,
+    build,
+    config_from_dict,
+    config_to_dict,
+)
 from mbrl.forward_models.base import ForwardModel, reparameterise
 from mbrl.imagination import Latents, Trajectory, exact_costs, from_prior, stepwise, unroll
 from mbrl.loop import train
@@ -34,6 +43,7 @@ from mbrl.schedule import cosine
 from mbrl.uncertainty import Terms, Uncertainty, disagreement, dropout_on
 
 MODEL_FILE = "model.safetensors"
+MAX_MEMBERS = 1000  # of an ensemble; the seeds of two ensembles' members are then apart
 WITHOUT_Z = "without-z"  # folder of the model that a warm start begins with
 
 
@@ -95,6 +105,8 @@ def train_model(
     if (out / MODEL_FILE).exists():
         return _trained_of(load(out / MODEL_FILE, config=as_dict), out / MODEL_FILE, device)
     check_dt(recordings, config.model.timing)
+    if isinstance(config.model, EnsembleConfig):
+        return _train_members(config, config.model, recordings, out, device, tracking_root or out, progress)
     without_z = _train_without_z(config, recordings, out, device, tracking_root, progress)
     torch.manual_seed(config.seed)
     model = build(config.model).to(device)
@@ -141,10 +153,40 @@ def train_model(
     )
     if model.bank is not None:
         model.bank.fill(met_in_training(config, model, recordings, device))
+    return _finish(config, model, recordings, out, device)
+
+
+def _finish(
+    config: ModelTraining, model: ForwardModel[Any], recordings: Sequence[Recording], out: Path, device: str
+) -> TrainedModel:
+    """Scale the uncertainty of a trained model, and write both."""
     uncertainty = fit_uncertainty(config, model, recordings, device)
     tensors, state = training_state(model=model, uncertainty=uncertainty)
-    save(out / MODEL_FILE, tensors=tensors, config=as_dict, meta={"state": state})
+    save(out / MODEL_FILE, tensors=tensors, config=training_to_dict(config), meta={"state": state})
     return load_model(out, device=device)
+
+
+def _train_members(
+    config: ModelTraining,
+    ensemble: EnsembleConfig,
+    recordings: Sequence[Recording],
+    out: Path,
+    device: str,
+    tracking_root: Path,
+    progress: Any,
+) -> TrainedModel:
+    """Train each member in a folder of its own, from its own seed, and put them together."""
+    if config.masks != ensemble.members:
+        raise ValueError(f"masks={config.masks} must be the number of members, {ensemble.members}")
+    members = [
+        train_model(
+            replace(config, model=ensemble.member, seed=config.seed * MAX_MEMBERS + k),
+            recordings, out / f"member-{k}", device=device, tracking_root=tracking_root, progress=progress,
+        ).model
+        for k in range(ensemble.members)
+    ]  # fmt: skip
+    out.mkdir(parents=True, exist_ok=True)
+    return _finish(config, Ensemble(ensemble, members), recordings, out, device)
 
 
 def _train_without_z(
@@ -156,7 +198,7 @@ def _train_without_z(
     progress: Any,
 ) -> ForwardModel[Any] | None:
     """The deterministic model that a config wants to begin with, trained in a folder of its own."""
-    if not config.warm_start:
+    if not config.warm_start or isinstance(config.model, EnsembleConfig):
         return None
     alone = replace(
         config,

@@ -21,6 +21,7 @@ from envs.errors import InputError
 from envs.recording import Recording
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.critics import LearnedCost, ValueFunction
+from mbrl.forward_models import Ensemble
 from mbrl.loop import train
 from mbrl.policy_losses import Loss
 from mbrl.policy_rollouts import Imagined, imitation_losses
@@ -134,6 +135,10 @@ def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
     if config.method == "mper" and model.observer != "ego":
         raise InputError(
             "mper compares what the ego sees: it needs a model that predicts this, such as the paper's"
+        )
+    if isinstance(model, Ensemble) and (config.masks != len(model.members) or config.z != "prior"):
+        raise InputError(
+            f"the model is an ensemble: set masks to its {len(model.members)} members, and z to 'prior'"
         )
     if (config.z == "adversarial" or config.learned_cost) and (config.gradient or model.gradient) != "pixels":
         raise InputError(
