@@ -37,7 +37,7 @@ def promises(
     recordings: Sequence[Recording],
     *,
     split: Split = "validation",
-    num_examples: int = 256,
+    num_examples: int = 128,
     num_masks: int = 3,
     seed: int = 0,
     device: str = "cpu",

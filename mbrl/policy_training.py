@@ -47,7 +47,7 @@ class PolicyTraining:
     stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
     perturbed: float = 0.5  # share of perturbed contexts
     block: int = 15  # batches of futures drawn at a time ...
-    epochs: int = 8  # ... and each driven through this often
+    epochs: int = 4  # ... and each driven through this often
     validations: int = 3  # times the policy is tried on validation cars, evenly over the second half
     validation_cars: int = 100
     seed: int = 0
