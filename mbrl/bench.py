@@ -34,6 +34,7 @@ from envs.replay import Replay
 from envs.sites import I80
 from envs.sources import load_recordings
 from envs.windows import WindowConfig, WindowSampler
+from mbrl.bench_imagination import bench_imagination
 
 VERSIONS_OF = ("headway", "numpy", "numba", "torch", "gymnasium", "highway-env", "pandas", "pyarrow")
 
@@ -292,4 +293,4 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-BENCHES: dict[str, Callable[[], dict[str, Any]]] = {"replay": bench_replay}
+BENCHES: dict[str, Callable[[], dict[str, Any]]] = {"replay": bench_replay, "imagination": bench_imagination}
