@@ -25,7 +25,7 @@ class PolicyTraining:
 
     method: Method = "mpur"
     policy: PolicyConfig = PolicyConfig()  # noqa: RUF009 (frozen)
-    updates: int = 720
+    updates: int = 630
     batch_size: int = 32
     learning_rate: float = 2.5e-3  # Adam, falling to 0 along a cosine, `cycles` times
     cycles: int = 2
@@ -47,7 +47,7 @@ class PolicyTraining:
     stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
     perturbed: float = 0.5  # share of perturbed contexts
     block: int = 15  # batches of futures drawn at a time ...
-    epochs: int = 4  # ... and each driven through this often
+    epochs: int = 6  # ... and each driven through this often
     validations: int = 3  # times the policy is tried on validation cars, evenly over the second half
     validation_cars: int = 100
     seed: int = 0
