@@ -1,7 +1,7 @@
 """Training windows, drawn and rendered on the fly: some context, and what came after.
 
-A window is a car and a frame of a recording, uniform over all that have enough frames around them. Batch i depends on
-the seed and on i alone, so a run resumes by asking for the next batch.
+A window is a car and a frame of a recording, uniform over all that have enough frames around them, but for the share
+that is drawn for its urgency. Batch i depends on the seed and on i alone: a run resumes by asking for the next batch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from envs.compiled import compiled
 from envs.errors import InputError
-from envs.geometry import first_overlap
+from envs.geometry import first_overlap, gap_and_ttc
 from envs.parallel import available_threads, for_ranges
 from envs.raster import MAX_NEAR, NEAR_FIELDS, gather, is_off_road, render_range
 from envs.recording import Recording, Split
@@ -24,6 +24,7 @@ from envs.units import View
 from envs.world import World, build_world
 
 PERTURBATION_TRIES = 4  # before a window is left as recorded
+URGENT_TRIES = 8  # windows drawn, of which the most urgent is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class WindowConfig:
     targets: tuple[int, ...] = tuple(range(1, 21))
     observer: Literal["ego", "straight"] = "ego"
     perturbed: float = 0.0
+    urgent: float = 0.0
     view: View = View()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
@@ -54,8 +56,8 @@ class WindowConfig:
             raise ValueError(f"context={self.context} must descend to 0")
         if list(self.targets) != sorted(set(self.targets)) or (self.targets and self.targets[0] < 1):
             raise ValueError(f"targets={self.targets} must ascend from 1 or more")
-        if not 0 <= self.perturbed <= 1:
-            raise ValueError(f"perturbed={self.perturbed} must be a share")
+        if not 0 <= self.perturbed <= 1 or not 0 <= self.urgent <= 1:
+            raise ValueError(f"perturbed={self.perturbed} and urgent={self.urgent} must be shares")
         if self.perturbed and self.observer == "ego" and self.targets:
             raise ValueError("perturbed windows have no recorded targets: use observer='straight'")
 
@@ -102,7 +104,16 @@ class WindowSampler:
     def batch(self, index: int) -> Windows:
         """The index-th batch of this seed."""
         rng = np.random.default_rng((*self.seed, index))
-        return self.render(self._rows[rng.integers(len(self._rows), size=self.batch_size)], rng)
+        rows, histories = self._draw(rng)
+        num_urgent = round(self.config.urgent * self.batch_size)
+        for _ in range(URGENT_TRIES - 1 if num_urgent else 0):
+            others, their_histories = self._draw(rng)
+            taken = self._time_to_collision(others, their_histories) < self._time_to_collision(
+                rows, histories
+            )
+            taken[num_urgent:] = False
+            rows[taken], histories[taken] = others[taken], their_histories[taken]
+        return self._render(rows, histories)
 
     def stream(self, begin: int, end: int, prefetch: int = 2) -> Iterator[Windows]:
         """Batches begin ... end - 1, rendered ahead in a thread of their own."""
@@ -120,16 +131,36 @@ class WindowSampler:
 
     def render(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Windows:
         """The windows whose present is at these rows of the world."""
-        config, world = self.config, self.world
-        vehicle = world.vehicle[rows].astype(np.int64)
-        present = np.searchsorted(world.frame_offsets, rows, side="right") - 1
-        back = config.context[0]
-        history = world.state[world.row(vehicle[:, None], present[:, None] + np.arange(-back, 1))].astype(
-            np.float64
+        return self._render(rows, self._histories(rows, rng))
+
+    def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        rows = self._rows[rng.integers(len(self._rows), size=self.batch_size)]
+        return rows, self._histories(rows, rng)
+
+    def _car_and_frame(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return (
+            self.world.vehicle[rows].astype(np.int64),
+            np.searchsorted(self.world.frame_offsets, rows, side="right") - 1,
         )
-        if config.perturbed:
-            history = self._perturb(history, vehicle, present, rng)
-        context = history[:, back - np.array(config.context)]
+
+    def _histories(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+        """(B, n, 4) states of the egos, some of them perturbed, up to their present."""
+        vehicle, present = self._car_and_frame(rows)
+        frames = present[:, None] + np.arange(-self.config.context[0], 1)
+        history = self.world.state[self.world.row(vehicle[:, None], frames)].astype(np.float64)
+        return self._perturb(history, vehicle, present, rng) if self.config.perturbed else history
+
+    def _time_to_collision(
+        self, rows: NDArray[np.int64], histories: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        ttc = np.empty(len(rows))
+        _time_to_collision(self.world, histories[:, -1], *self._car_and_frame(rows), ttc)
+        return ttc
+
+    def _render(self, rows: NDArray[np.int64], histories: NDArray[np.float64]) -> Windows:
+        config, world = self.config, self.world
+        vehicle, present = self._car_and_frame(rows)
+        context = histories[:, config.context[0] - np.array(config.context)]
         frames = present[:, None] + np.concatenate(
             [-np.array(config.context), np.array(config.targets, np.int64)]
         )
@@ -236,6 +267,23 @@ def _free(
         n = gather(world, frame[b], x, y, 40.0, vehicle[b], near)
         touches = first_overlap(x, y, heading, length, width, near, n) >= 0
         free[b] = not touches and not is_off_road(world, world.site[world.recording[vehicle[b]]], x, y)
+
+
+@compiled
+def _time_to_collision(
+    world: World,
+    states: NDArray[np.float64],
+    vehicle: NDArray[np.int64],
+    frame: NDArray[np.int64],
+    ttc: NDArray[np.float64],
+) -> None:
+    """Write the time to collision (s) with the car ahead of states (B, 4)."""
+    near = np.empty((MAX_NEAR, NEAR_FIELDS))
+    for b in range(len(vehicle)):
+        x, y, heading, speed = states[b, 0], states[b, 1], states[b, 2], states[b, 3]
+        length, width = world.size[vehicle[b]]
+        n = gather(world, frame[b], x, y, 100.0, vehicle[b], near)
+        ttc[b] = gap_and_ttc(x, y, heading, speed, length, width, near, n)[1]
 
 
 def _valid_rows(world: World, chosen: NDArray[np.bool_], back: int, ahead: int) -> NDArray[np.int64]:

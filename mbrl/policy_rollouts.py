@@ -83,6 +83,7 @@ class Imagined:
             targets=self.model.timing.targets(config.horizon) if recorded else (),
             observer=self.model.observer,
             perturbed=0.0 if recorded else config.perturbed,
+            urgent=config.urgent,
             view=view,
         )
         self.sampler = WindowSampler(recordings, windows, batch_size=config.batch_size, seed=(config.seed, 1))

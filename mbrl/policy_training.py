@@ -46,6 +46,7 @@ class PolicyTraining:
     learned_cost: bool = False  # costs by a network (mbrl.learned_cost) instead of envs.costs
     stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
     perturbed: float = 0.5  # share of perturbed contexts
+    urgent: float = 0.5  # share of contexts drawn for their short time to collision
     block: int = 15  # batches of futures drawn at a time ...
     epochs: int = 6  # ... and each driven through this often
     validations: int = 3  # times the policy is tried on validation cars, evenly over the second half

@@ -80,6 +80,7 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
             uncertainty_weight=0.5,
             masks=10,
             perturbed=0.0,
+            urgent=0.0,
             block=1,
             epochs=1,
             validations=10,

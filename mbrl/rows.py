@@ -118,4 +118,4 @@ def _paper_policy(preset: Preset, seed: int) -> PolicyTraining:
     if preset == "paper":
         return base
     sizes: dict[str, Any] = {"updates": 300, "batch_size": 16, "masks": 4} if preset == "quick" else {}
-    return replace(base, **sizes, uncertainty_weight=0.5, perturbed=0.0, block=1, epochs=1)
+    return replace(base, **sizes, uncertainty_weight=0.5, perturbed=0.0, urgent=0.0, block=1, epochs=1)

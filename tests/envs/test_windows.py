@@ -326,6 +326,30 @@ def test_a_hemmed_in_car_is_left_as_recorded() -> None:
     np.testing.assert_allclose(windows.heading[stayed], 0, atol=1e-7)
 
 
+def test_urgent_windows_are_the_nearest_to_a_collision_of_those_drawn() -> None:
+    """A car that closes in on another is a third of all windows, and one of eight is it with 1 - (2/3)^8."""
+    closing = Track(1, along(12.0, num=100, x0=70.0), lane_centre(1))
+    leader = Track(2, along(6.0, num=100, x0=160.0), lane_centre(1))
+    alone = Track(3, along(9.0, num=100, x0=80.0), lane_centre(3))
+    windows = sampler_of(recording_of(closing, leader, alone), urgent=0.5, batch_size=4000).batch(0)
+    speed = windows.vectors[:, -1, 2].round()
+    assert (speed[:2000] == 12).mean() == pytest.approx(1 - (2 / 3) ** 8, abs=0.015)
+    assert (speed[2000:] == 12).mean() == pytest.approx(1 / 3, abs=0.04)
+    x, chosen = windows.vectors[:, -1, 0], np.arange(4000) < 2000
+    late = x > np.median(x[~chosen & (speed == 12)])
+    assert late[chosen & (speed == 12)].mean() == pytest.approx(
+        (1 - (5 / 6) ** 8) / (1 - (2 / 3) ** 8), abs=0.03
+    )
+
+
+def test_urgent_windows_leave_the_others_alone(traffic: Recording) -> None:
+    config = {"observer": "straight", "perturbed": 0.5}
+    plain, urgent = (sampler_of(traffic, urgent=share, **config).batch(3) for share in (0.0, 0.25))  # type: ignore[arg-type]
+    assert not np.array_equal(plain.vectors[:4], urgent.vectors[:4])
+    np.testing.assert_array_equal(plain.images[4:], urgent.images[4:])
+    np.testing.assert_array_equal(plain.vectors[4:], urgent.vectors[4:])
+
+
 def test_perturbation_needs_the_straight_observer() -> None:
     with pytest.raises(ValueError, match="straight"):
         WindowConfig(perturbed=0.5)
@@ -335,7 +359,8 @@ def test_perturbation_needs_the_straight_observer() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("context", ()), ("context", (2, 1)), ("context", (0, 1)), ("context", (1, 1, 0)), ("targets", (0, 1)),
-     ("targets", (2, 1)), ("targets", (1, 1)), ("perturbed", 1.1), ("perturbed", -0.1)],
+     ("targets", (2, 1)), ("targets", (1, 1)), ("perturbed", 1.1), ("perturbed", -0.1),
+     ("urgent", 1.5)],
 )  # fmt: skip
 def test_impossible_windows_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):
