@@ -95,7 +95,7 @@ class Futures:
 @torch.no_grad()
 def foresee(model: SeparatedModel, context: Context, z: Latents, horizon: int, num_masks: int = 1) -> Futures:
     """Unroll a model's scene over z of K * B examples; dropout, if it is on, gives each of the masks its own."""
-    h, choose = model.encode(context.repeat(num_masks)), stepwise(z)
+    h, choose = model.encode(context).repeat(num_masks), stepwise(z)
     frames, observers = [], []
     for t in range(horizon):
         h = model.advance(h, choose(t, h))

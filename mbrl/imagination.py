@@ -32,6 +32,7 @@ from envs.units import View
 from mbrl.forward_models.base import ForwardModel, Prediction
 from mbrl.warp import relative_points
 
+TIE = 1e-4  # pixels whose products differ by less attain a maximum together
 Actor = Callable[[Context], Tensor]
 Latents = Tensor | Callable[[int, Any], Tensor]  # (B, T, z_dim), or of step t and the state before it
 Gradient = Literal["position", "pixels"]
@@ -186,7 +187,7 @@ def _under_moving_mask(
         image * along(ahead)[:, :, None] * ml[:, None, :]
     )  # whose graph is that of the speed, if attached
     top = values.amax((1, 2))
-    tied = values == top[:, None, None]
+    tied = values >= top[:, None, None] - TIE
     weight = image * tied / tied.sum((1, 2), keepdim=True)
 
     def total(by_row: Tensor, by_column: Tensor) -> Tensor:

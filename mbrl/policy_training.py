@@ -25,7 +25,7 @@ class PolicyTraining:
 
     method: Method = "mpur"
     policy: PolicyConfig = PolicyConfig()  # noqa: RUF009 (frozen)
-    updates: int = 630
+    updates: int = 720
     batch_size: int = 32
     learning_rate: float = 2.5e-3  # Adam, falling to 0 along a cosine, `cycles` times
     cycles: int = 2

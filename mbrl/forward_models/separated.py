@@ -3,13 +3,14 @@
 The scene is predicted in the frame of an observer that goes straight on at the ego's present speed, so it does not
 depend on the ego's actions: one rollout serves every plan, policy and iteration. The ego's view is cut out of it.
 
-    flow_t+1     = flow_t + d_flow                                  a pixel's source, momentum carried on
-    D_t+1(p)     = flow_t+1(p) + D_t(p + flow_t+1(p))               composed back to the last observed frame s_0
-    r_t+1(p)     = r_t(p + flow_t+1(p)) + d_r
-    vehicles_t+1 = clip(s_0(p + D_t+1(p)) + r_t+1(p), 0, 1)         nothing is resampled twice, so nothing blurs
+    v_t+1(q) = v_t(q) + a_t(x_t(q))                        every pixel q of a vehicle, last seen in s_0, is a particle
+    x_t+1(q) = x_t(q) + v_t+1(q)                           that keeps its intensity and its momentum
+    s_t+1(p) = min(1, sum_q s_0(q) k(p - x_t+1(q)))        nothing is resampled twice, so nothing blurs
 
-where (d_flow, d_r) is a U-Net of the last pictures, the flow, the speed and z. Lane markings and off-road area do not
-move: they are cut out of the last observed frame, and continue beyond its edge.
+where v_0 is matched in the observed frames and the field a_t is a U-Net's, of the last pictures, what moves how fast
+in them, the speed and z: the untrained model predicts that all go on as they did. Lane markings and off-road area do
+not move: they are cut out of the last observed frame, and continue beyond its edge. Vehicles that nobody saw in s_0 do
+not appear.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from envs.context import Context
 from envs.kinematics import step as drive
 from envs.units import View
 from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
+from mbrl.forward_models.matching import matched_velocity
+from mbrl.forward_models.particles import Particles
 from mbrl.warp import resample
 
 SPEED_SCALE = 10.0  # m/s; inputs are of order one
@@ -47,10 +50,8 @@ class SeparatedConfig:
             raise ValueError(
                 f"back={self.back} must begin at 0 and stay below timing.frames={self.timing.frames}"
             )
-        if self.z_dim and self.timing.frames < 2:
-            raise ValueError(
-                "timing.frames must be at least 2: z is inferred from the last two frames and the next"
-            )
+        if self.timing.frames < 2:
+            raise ValueError("timing.frames must be at least 2: how fast things move is seen in two")
         check_latent(self.z_dim, self.latent, self.dropout)
 
 
@@ -59,14 +60,24 @@ class Scene:
     """State of the model: what moves around the observer, and the ego's place in it."""
 
     vehicles: Tensor  # (B, C, H, W), each from the observer's pose in that frame; the last one is now
-    origin: Tensor  # (B, 1, H, W): vehicles in the last observed frame
-    displacement: Tensor  # (B, 2, H, W) px, down and right: where in `origin` a pixel comes from
-    flow: Tensor  # (B, 2, H, W) px per step
-    residual: Tensor  # (B, 1, H, W)
+    velocity: Tensor  # (B, 2, H, W) px per step, down and to the right, of what is seen there
+    particles: Particles
     static: Tensor  # (B, 2, H, W): lanes and off-road area in the last observed frame
     start: Tensor  # (B, 4): the ego's pose then
     observer: Tensor  # (B, 4): the observer's pose now
     ego: Context  # what the ego has seen
+
+    def repeat(self, times: int) -> Scene:
+        """That many copies, one after the other."""
+        return Scene(
+            self.vehicles.repeat(times, 1, 1, 1),
+            self.velocity.repeat(times, 1, 1, 1),
+            self.particles.repeat(times, len(self.vehicles)),
+            self.static.repeat(times, 1, 1, 1),
+            self.start.repeat(times, 1),
+            self.observer.repeat(times, 1),
+            self.ego.repeat(times),
+        )
 
 
 class SeparatedModel(ForwardModel[Scene]):
@@ -98,10 +109,10 @@ class SeparatedModel(ForwardModel[Scene]):
         self.down1, self.down2, self.down3 = down(num_inputs, c1), down(c1, c2), down(c2, c3)
         self.middle = nn.Sequential(nn.Conv2d(c3, c3, 3, 1, 1), nn.ReLU(inplace=True))
         self.up3, self.up2 = up(c3, c2), up(2 * c2, c1)
-        self.up1 = nn.ConvTranspose2d(2 * c1, 3, 4, 2, 1)
-        nn.init.zeros_(self.up1.weight)  # the untrained model predicts that nothing moves
-        if self.up1.bias is not None:
-            nn.init.zeros_(self.up1.bias)
+        self.head = nn.Conv2d(2 * c1, 2, 3, 1, 1)
+        nn.init.zeros_(self.head.weight)
+        if self.head.bias is not None:
+            nn.init.zeros_(self.head.bias)
         if config.z_dim:
             self.z_to_waist = nn.Linear(config.z_dim, c3 * waist[0] * waist[1])
             self.posterior_net = self._z_net(2 if config.latent == "error" else 3, waist)
@@ -134,13 +145,13 @@ class SeparatedModel(ForwardModel[Scene]):
             context.poses.reshape(b * c, 4),
             observers,
         ).view(b, c, h, w)
-        zeros = vehicles.new_zeros(b, 3, h, w)
+        particles = Particles.of(
+            vehicles[:, -1], matched_velocity(vehicles, self.view.px_per_m, self.timing.step_seconds)
+        )
         return Scene(
             vehicles=vehicles,
-            origin=vehicles[:, -1:],
-            displacement=zeros[:, :2],
-            flow=zeros[:, :2],
-            residual=zeros[:, 2:],
+            velocity=particles.drawn(b, h, w)[1],
+            particles=particles,
             static=context.frames[-1][:, ::2],
             start=now,
             observer=now,
@@ -177,7 +188,7 @@ class SeparatedModel(ForwardModel[Scene]):
         _, _, height, width = h.vehicles.shape
         speed = (h.start[:, 3] / SPEED_SCALE)[:, None, None, None].expand(-1, 1, height, width)
         history = h.vehicles[:, [-1 - k for k in self._config.back]]
-        features = F.pad(torch.cat([history, h.static, h.flow, speed], 1), self._pad)
+        features = F.pad(torch.cat([history, h.static, h.velocity, speed], 1), self._pad)
         d1 = self.down1(features)
         d2 = self.down2(d1)
         d3 = self.down3(d2)
@@ -185,17 +196,14 @@ class SeparatedModel(ForwardModel[Scene]):
             d3 = d3 + self.z_to_waist(z).view_as(d3)
         u3 = self.up3(self.middle(d3) + d3)
         u2 = self.up2(torch.cat([u3, d2], 1))
-        out = self.up1(torch.cat([u2, d1], 1))[:, :, :height, :width]
-        flow = h.flow + out[:, :2]
-        carried = _warp(torch.cat([h.displacement, h.residual], 1), flow, padding="border")
-        displacement, residual = flow + carried[:, :2], carried[:, 2:] + out[:, 2:]
-        vehicles = (_warp(h.origin, displacement, padding="zeros") + residual).clamp(0, 1)
+        acceleration = self.head(torch.cat([u2, d1], 1))
+        particles = h.particles.moved(h.particles.at(acceleration, 2))
+        vehicles, velocity = particles.drawn(len(h.vehicles), height, width)
         return replace(
             h,
             vehicles=torch.cat([h.vehicles[:, 1:], vehicles], 1),
-            displacement=displacement,
-            flow=flow,
-            residual=residual,
+            velocity=velocity,
+            particles=particles,
             observer=self._straight(h.observer, self.timing.step_seconds),
         )
 
@@ -224,12 +232,3 @@ class SeparatedModel(ForwardModel[Scene]):
 
     def error(self, h: Scene, image: Tensor, pose: Tensor) -> Tensor:
         return (h.vehicles[:, -1] - image[:, 1]).square().mean((-2, -1))
-
-
-def _warp(images: Tensor, flow: Tensor, *, padding: str) -> Tensor:
-    """images (B, c, H, W) at p + flow(p), flow (B, 2, H, W) in px down and right."""
-    _, _, height, width = images.shape
-    rows = torch.linspace(-1, 1, height, device=flow.device, dtype=flow.dtype)[:, None]
-    columns = torch.linspace(-1, 1, width, device=flow.device, dtype=flow.dtype)[None, :]
-    grid = torch.stack([columns + flow[:, 1] * 2 / (width - 1), rows + flow[:, 0] * 2 / (height - 1)], -1)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=True)

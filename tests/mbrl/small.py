@@ -42,7 +42,7 @@ def small_model(variant: str) -> ForwardModel[Any]:
     torch.manual_seed(0)
     model = build(VARIANTS[variant])
     if isinstance(model, SeparatedModel):
-        nn.init.normal_(model.up1.weight, std=0.3)
+        nn.init.normal_(model.head.weight, std=0.03)
     return model.eval()
 
 

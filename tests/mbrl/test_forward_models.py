@@ -26,6 +26,7 @@ from mbrl.forward_models import (
     config_to_dict,
 )
 from mbrl.forward_models.base import Bank, kl_between_normals, reparameterise
+from mbrl.forward_models.particles import FAINT
 from mbrl.normaliser import Normaliser
 from tests import reference
 from tests.agents.scenes import Track, along, recording_of
@@ -144,6 +145,8 @@ def test_gradients_reach_every_weight(variant: str) -> None:
     for module in model.modules():
         if isinstance(module, nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=0.3)
+    if isinstance(model, SeparatedModel):
+        nn.init.normal_(model.head.weight, std=0.3)
     context = random_context(4)
     h = model.encode(context)
     loss = torch.zeros(())
@@ -261,15 +264,13 @@ def test_actions_leave_the_scene_untouched(variant: str) -> None:
     assert not torch.equal(one_poses, other_poses)
 
 
-def test_untrained_it_predicts_that_nothing_moves_around_the_straight_observer() -> None:
+def test_the_observer_goes_straight_on_whatever_the_ego_does() -> None:
     model = build(VARIANTS["separated"]).eval()
-    assert isinstance(model, SeparatedModel)
     context = random_context()
     h = model.encode(context)
     x, y, heading, speed = context.now().unbind(-1)
     for t in range(1, 4):
         _, h = model.step(h, random_actions()[:, t - 1], torch.randn(2, 3))
-        np.testing.assert_allclose(h.vehicles[:, -1].detach(), context.images[:, -1, 1], atol=1e-4)
         way = speed * t * TIMING.step_seconds
         want = torch.stack([x + way * torch.cos(heading), y + way * torch.sin(heading), heading, speed], -1)
         np.testing.assert_allclose(h.observer, want, rtol=1e-5)
@@ -325,35 +326,47 @@ def test_a_braking_ego_sees_the_others_draw_away_as_the_renderer_draws_them() ->
     assert float(8.5 - column) / view.px_per_m == pytest.approx(side, abs=0.1)
 
 
-def test_flow_carries_momentum_and_nothing_blurs() -> None:
-    """A flow that grows by one pixel a step: after t steps the scene is t (t + 1) / 2 pixels away, as sharp as ever."""
+def test_particles_carry_momentum_and_nothing_blurs() -> None:
+    """Sped up by one pixel a step: after t steps the scene is t (t + 1) / 2 pixels away, as sharp as ever."""
     model = build(VARIANTS["separated, no z"]).eval()
     assert isinstance(model, SeparatedModel)
-    assert model.up1.bias is not None
+    assert model.head.bias is not None
     with torch.no_grad():
-        model.up1.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))  # a pixel's source lies one row further down
+        model.head.bias.copy_(torch.tensor([-1.0, 0.0]))
     context = random_context()
     h = model.encode(context)
+    h = replace(h, particles=replace(h.particles, velocity=torch.zeros_like(h.particles.velocity)))
+    seen = context.images[:, -1, 1] * (context.images[:, -1, 1] > FAINT)
     for t in range(1, 5):
         h = model.advance(h, torch.zeros(2, 0))
         moved = t * (t + 1) // 2
         want = torch.zeros(2, VIEW.height, VIEW.width)
-        want[:, : VIEW.height - moved] = context.images[:, -1, 1, moved:]
+        want[:, : VIEW.height - moved] = seen[:, moved:]
         np.testing.assert_allclose(h.vehicles[:, -1].detach(), want, atol=1e-3)
 
 
-def test_the_residual_adds_up_and_moves_with_the_flow() -> None:
-    model = build(VARIANTS["separated, no z"]).eval()
-    assert isinstance(model, SeparatedModel)
-    assert model.up1.bias is not None
-    with torch.no_grad():
-        model.up1.bias.copy_(torch.tensor([0.0, 0.0, -0.2]))
-    context = random_context()
-    h = model.encode(context)
-    for t in range(1, 4):
-        h = model.advance(h, torch.zeros(2, 0))
-        want = (context.images[:, -1, 1] - 0.2 * t).clamp(0, 1)
-        np.testing.assert_allclose(h.vehicles[:, -1].detach(), want, atol=1e-4)
+@pytest.mark.parametrize("other_speed", [4.0, 7.5, 12.0])
+def test_the_untrained_model_lets_everything_go_on_as_it_did(other_speed: float) -> None:
+    """A car at another speed is, three seconds later, where the renderer draws it."""
+    frame, steps, view, timing = 20, 15, View(height=117, width=18), Timing(frames=5, stride=2)
+    gap = 20.0 if other_speed < 8 else -10.0
+    ego = Track(1, along(8.0, num=80), lane_centre(1))
+    other = Track(
+        2, along(other_speed, num=80, x0=30 + gap - (other_speed - 8) * 0.1 * frame), lane_centre(2)
+    )
+    recording = recording_of(ego, other)
+    model = build(replace(VARIANTS["separated, no z"], view=view, timing=timing, back=(0, 1, 2, 4))).eval()
+    windows = windows_at(recording, 0, frame, steps=steps, view=view, timing=timing)
+    h = model.encode(context_at(recording, 0, frame, view=view, timing=timing))
+    for t in range(steps):
+        _, h = model.step(h, torch.zeros(1, 2), torch.zeros(1, 0))
+        want = torch.from_numpy(windows.target_images[0, t, 1]).float() / 255
+        assert float(h.vehicles[0, -1].detach().sum()) == pytest.approx(float(want.sum()), rel=0.05)
+        centres = [
+            (picture.sum(1) / picture.sum()) @ torch.arange(117.0)
+            for picture in (h.vehicles[0, -1].detach(), want)
+        ]
+        assert float(centres[0]) == pytest.approx(float(centres[1]), abs=0.1 * (t + 1))
 
 
 def test_lanes_continue_beyond_what_was_seen() -> None:
@@ -371,14 +384,9 @@ def test_lanes_continue_beyond_what_was_seen() -> None:
     assert prediction.image[0, 1, : VIEW.height // 3].max() == 0
 
 
-def test_z_needs_two_frames() -> None:
-    """It is inferred from what changes; without z one frame will do."""
-    one = Timing(frames=1, stride=2)
+def test_velocities_need_two_frames() -> None:
     with pytest.raises(ValueError, match=r"timing\.frames"):
-        SeparatedConfig(timing=one, back=(0,), z_dim=2)
-    model = build(SeparatedConfig(timing=one, view=VIEW, channels=CHANNELS, back=(0,), z_dim=0))
-    h = model.encode(random_context(timing=one))
-    assert model.step(h, torch.zeros(2, 2), torch.zeros(2, 0))[0].image.isfinite().all()
+        SeparatedConfig(timing=Timing(frames=1, stride=2), back=(0,))
 
 
 def test_impossible_sizes_are_refused() -> None:

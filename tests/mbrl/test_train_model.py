@@ -20,7 +20,7 @@ from envs.units import View
 from envs.windows import Windows
 from mbrl import train_model as trainer
 from mbrl.checkpoint import load, save
-from mbrl.forward_models import ForwardModel, PaperModel, SeparatedConfig, build
+from mbrl.forward_models import ForwardModel, PaperModel, SeparatedConfig, build, separated
 from mbrl.loop import TRAINING_FILE, NotFinite
 from mbrl.train_model import (
     MODEL_FILE,
@@ -88,15 +88,16 @@ def windows_for(model: ForwardModel[Any], steps: int = 2, batch_size: int = 8) -
 # --- the loss --------------------------------------------------------------------------------------------------------
 
 
-def test_the_error_of_a_model_that_expects_no_motion_is_what_moved() -> None:
+def test_the_error_of_a_model_that_expects_no_motion_is_what_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(separated, "matched_velocity", lambda frames, *_: torch.zeros_like(frames[:, -1]))
     model = build(VARIANTS["separated, no z"]).eval()
     windows = windows_for(model)
     error, kl = rollout_error(model, windows, 2, "cpu", None, 0.0)
     now = windows.images[:, -1, 1].astype(np.float64) / 255
     targets = windows.target_images[:, :, 1].astype(np.float64) / 255
     np.testing.assert_allclose(
-        error.detach(), ((targets - now[:, None]) ** 2).mean((-2, -1)), rtol=1e-3, atol=1e-6
-    )
+        error.detach(), ((targets - now[:, None]) ** 2).mean((-2, -1)), rtol=1e-2, atol=1e-6
+    )  # the faintest pixels are left out
     assert error.min() > 1e-4
     assert kl == 0
 
@@ -231,22 +232,35 @@ def test_mixed_precision_changes_little(variant: str, tmp_path: Path, notebook: 
 # --- learning --------------------------------------------------------------------------------------------------------
 
 
-def test_it_learns_that_cars_go_on_as_they_did(tmp_path: Path, notebook: Notebook) -> None:
-    """Neighbours drift by at 4 m/s. Expecting that nothing moves is far off, and the model learns to do better."""
+@cache
+def braking() -> Recording:
+    """Every car but those of lane 1 brakes at 2.4 m/s^2 for five seconds, again and again."""
+    time = 0.1 * np.arange(150) % 5.0
+    tracks = []
+    for lane in range(4):
+        speed = np.full(150, 8.0) if lane == 1 else 14.0 - 2.4 * time
+        way = np.cumsum(speed) * 0.1
+        for k in range(8):
+            tracks.append(Track(len(tracks) + 1, -60.0 + 40 * k + way, lane_centre(lane)))
+    return recording_of(*tracks)
+
+
+def test_it_learns_how_cars_change_their_speed(tmp_path: Path, notebook: Notebook) -> None:
+    """The untrained model lets all go on as they did; the lanes beside the ego brake, and the model learns it."""
     config = training(
         model=SeparatedConfig(
             timing=VARIANTS["separated"].timing, view=View(height=48, width=16), channels=(8, 16, 16), back=(0, 1, 2),
             z_dim=0, dropout=0.0,
         ),
-        stages=(Stage(steps=2, updates=90, batch_size=16),),
-        learning_rate=5e-3, perturbed=0.0, horizon=2,
+        stages=(Stage(steps=6, updates=90, batch_size=16),),
+        learning_rate=5e-3, perturbed=0.0, horizon=6,
     )  # fmt: skip
-    trained = train_model(config, [lanes()], tmp_path, progress=Quiet).model
-    windows = model_windows(trained, [lanes()], 2, 60, seed=9, split="test").batch(0)
+    trained = train_model(config, [braking()], tmp_path, progress=Quiet).model
+    windows = model_windows(trained, [braking()], 6, 60, seed=9, split="test").batch(0)
     with torch.no_grad():
-        learned, _ = rollout_error(trained, windows, 2, "cpu", None, 1.0)
-        nothing_moves, _ = rollout_error(build(config.model).eval(), windows, 2, "cpu", None, 1.0)
-    assert learned.mean() < 0.4 * nothing_moves.mean()
+        learned, _ = rollout_error(trained, windows, 6, "cpu", None, 1.0)
+        as_before, _ = rollout_error(build(config.model).eval(), windows, 6, "cpu", None, 1.0)
+    assert learned.mean() < 0.6 * as_before.mean()
     losses = notebook.of("loss")
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
 

@@ -238,7 +238,8 @@ class StandingTraffic(SeparatedModel):
 
     def advance(self, h: Scene, z: Tensor) -> Scene:
         observer = self._straight(h.observer, self.timing.step_seconds)
-        return replace(h, vehicles=resample(h.origin, self.view, h.start, observer), observer=observer)
+        seen = resample(h.vehicles[:, -1:], self.view, h.observer, observer)
+        return replace(h, vehicles=torch.cat([h.vehicles[:, 1:], seen], 1), observer=observer)
 
 
 LONG = View(height=81, width=12)  # 25 m ahead
@@ -551,7 +552,7 @@ def test_masks_disagree_about_imagined_futures(
     monkeypatch.setattr(policy_losses, "disagreement", noting)
     train(training(updates=4, validations=1), tmp_path, trained=trained(variant))
     assert len(terms) == 4
-    assert all((term.image > 0).all() for term in terms)
+    assert all((term.image > 0).float().mean() > 0.5 for term in terms)  # some see nobody
     assert all((term.vector > 0).any() == (variant == "vae") for term in terms)
 
 

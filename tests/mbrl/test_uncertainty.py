@@ -71,8 +71,8 @@ def test_masks_of_one_batch_are_as_good_as_rollouts_one_by_one(variant: str) -> 
     context, actions, z = random_context(2), random_actions(2, 1), torch.zeros(2, 1, model.z_dim)
     torch.manual_seed(1)
     with torch.no_grad(), dropout_on(model):
-        together = disagreement(along(model, context, actions, z.repeat(150, 1, 1), 150), 150)
-        one_by_one = brute_force([along(model, context, actions, z, 1) for _ in range(150)])
+        together = disagreement(along(model, context, actions, z.repeat(500, 1, 1), 500), 500)
+        one_by_one = brute_force([along(model, context, actions, z, 1) for _ in range(500)])
     for got, want in zip(together, one_by_one, strict=True):
         np.testing.assert_allclose(got, want, rtol=0.5, atol=1e-5)
     assert together.image.min() > 1e-4
