@@ -26,12 +26,14 @@ def run(name: str, *arguments: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=EXAMPLES.parent).stdout
 
 
+@pytest.mark.slow
 def test_drive_many_counts_endings(recording: Path) -> None:
     said = run("drive_many.py", recording)
     assert "collision: " in said
     assert "mean distance of" in said
 
 
+@pytest.mark.slow
 def test_replay_to_video_writes_one(recording: Path, tmp_path: Path) -> None:
     said = run("replay_to_video.py", recording, tmp_path / "out.mp4")
     assert "at most 0.0" in said, "the recording's own actions lead along it"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import envs
 from envs.compiled import sources_stamp
 
@@ -20,6 +22,7 @@ FILES = {
 RUN = "from toy.outer import outer; print(outer(1), sum(outer.stats.cache_hits.values()))"
 
 
+@pytest.mark.slow
 def test_a_change_two_imports_away_compiles_again_and_no_change_does_not(tmp_path: Path) -> None:
     toy = tmp_path / "toy"
     toy.mkdir()

@@ -87,6 +87,7 @@ def test_tiling_repeats_the_traffic_and_stops_at_the_wanted_size() -> None:
     assert len(np.unique(long.vehicles.id)) == len(long.vehicles)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_fresh_process(tmp_path: Path) -> None:
     write_parquet(random_traffic(num_vehicles=60), tmp_path / "traffic.parquet")
     ballast = np.ones(800 << 17)  # 800 MiB here must not count there

@@ -64,6 +64,7 @@ def test_disagreement_equals_a_loop_over_masks(num_masks: int) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["vae", "separated"])
 def test_masks_of_one_batch_are_as_good_as_rollouts_one_by_one(variant: str) -> None:
     """Many masks in one batch and as many single rollouts: the same variance, but for sampling."""
