@@ -62,6 +62,24 @@ class Context:
         return Context(tuple(frame[index] for frame in self.frames), self.poses[index], self.size[index])
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What was recorded after a context, as tensors; see envs.windows.WindowConfig for whose view it is."""
+
+    images: Tensor  # (B, T, 3, H, W) in [0, 1]
+    poses: Tensor  # (B, T, 4): x, y, heading, speed
+    actions: Tensor  # (B, T, 2), that led there
+
+    @staticmethod
+    def of(windows: Windows, device: torch.device | str = "cpu") -> Recorded:
+        """The targets of windows."""
+        return Recorded(
+            scaled(windows.target_images, device),
+            poses_of(windows.target_vectors, windows.target_heading, device),
+            torch.from_numpy(windows.actions).to(device),
+        )
+
+
 def scaled(images: NDArray[np.uint8], device: torch.device | str) -> Tensor:
     """uint8 0..255 to float 0..1 on a device."""
     return torch.from_numpy(images).to(device).float().div_(255)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from agents.policies import Policy
-from envs.context import Context, context_of_windows, poses_of, scaled
+from envs.context import Context, Recorded, context_of_windows
 from envs.errors import InputError
 from envs.windows import Windows
 from mbrl.bench_memory import peak_rss_mb
@@ -115,8 +115,7 @@ def _steps(setting: Setting) -> dict[str, Callable[[], object]]:
     model, policy, training, windows, context, actions, noise = setting
     uncertainty = Uncertainty(training.horizon)
     masks, view = training.masks, training.policy.view
-    images = scaled(windows.target_images, "cpu")
-    poses = poses_of(windows.target_vectors, windows.target_heading, "cpu")
+    after = Recorded.of(windows)
 
     def model_step() -> None:
         model.requires_grad_(True).train()
@@ -143,7 +142,7 @@ def _steps(setting: Setting) -> dict[str, Callable[[], object]]:
         )  # fmt: skip
 
     def naive_model_step() -> None:
-        _naive().model_step(model, context, actions, images, poses)
+        _naive().model_step(model, context, actions, after.images, after.poses)
 
     def naive_policy_step() -> None:
         _naive().policy_step(model, policy, context, noise, masks)

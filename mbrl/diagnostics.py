@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.policies import Policy
-from envs.context import context_of_observation, context_of_windows, poses_of, scaled
+from envs.context import Recorded, context_of_observation, context_of_windows
 from envs.costs import Costs
 from envs.drives import Drives, find_drives
 from envs.recording import Recording, Split
@@ -25,7 +25,6 @@ from envs.replay import Replay
 from envs.windows import Windows
 from envs.world import build_world
 from mbrl.imagination import exact_costs, from_prior, imagine, stepwise, unroll
-from mbrl.policy_losses import Recorded
 from mbrl.policy_rollouts import inferred
 from mbrl.train_model import TrainedModel, model_windows
 from mbrl.uncertainty import dropout_on
@@ -224,11 +223,4 @@ def _windows(
     sampler = model_windows(model, recordings, horizon, min(BATCH, num_examples), seed=seed, split=split)
     for i in range(-(-num_examples // BATCH)):
         windows = sampler.batch(i)
-        yield (
-            windows,
-            Recorded(
-                scaled(windows.target_images, device),
-                poses_of(windows.target_vectors, windows.target_heading, device),
-                torch.from_numpy(windows.actions).to(device),
-            ),
-        )
+        yield windows, Recorded.of(windows, device)

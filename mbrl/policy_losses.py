@@ -11,13 +11,12 @@ Source: Henaff, Canziani, LeCun, arXiv:1901.02705, sections 3.2 and 4.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from agents.policies import Policy
-from envs.context import Context, motion
+from envs.context import Context, Recorded, motion
 from mbrl.critics import ValueFunction
 from mbrl.imagination import Trajectory
 from mbrl.normaliser import Normaliser
@@ -48,15 +47,6 @@ def mpur_loss(trajectory: Trajectory, uncertainty: Uncertainty | None, config: P
         loss = loss + config.uncertainty_weight * u
         metrics |= {"uncertainty": float(u.detach()), "loss": float(loss.detach())}
     return loss, metrics
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What was recorded after a context, as the ego saw it."""
-
-    images: Tensor  # (B, T, 3, H, W) in [0, 1]
-    poses: Tensor  # (B, T, 4)
-    actions: Tensor  # (B, T, 2)
 
 
 def mper_loss(

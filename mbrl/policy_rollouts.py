@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from agents.policies import Policy
-from envs.context import Context, context_of_windows, poses_of, scaled
+from envs.context import Context, Recorded, context_of_windows
 from envs.recording import Recording
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.critics import LearnedCost, ValueFunction
@@ -25,7 +25,7 @@ from mbrl.forward_models.base import ForwardModel
 from mbrl.futures import Futures, foresee
 from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, stepwise, unroll
 from mbrl.normaliser import Normaliser
-from mbrl.policy_losses import Loss, Recorded, imitation_loss, mper_loss, mpur_loss, value_loss
+from mbrl.policy_losses import Loss, imitation_loss, mper_loss, mpur_loss, value_loss
 from mbrl.policy_training import PolicyTraining
 from mbrl.train_model import TrainedModel
 from mbrl.uncertainty import dropout_on
@@ -112,11 +112,7 @@ class Imagined:
         noise = model.noise(context.batch_size, config.horizon, like=context.size)
         recorded, z = None, None
         if config.follows_recorded_future:
-            recorded = Recorded(
-                scaled(windows.target_images, self.device),
-                poses_of(windows.target_vectors, windows.target_heading, self.device),
-                torch.from_numpy(windows.actions).to(self.device),
-            )
+            recorded = Recorded.of(windows, self.device)
             z = inferred(model, context, recorded, noise)
         if not self.shares_futures:
             return partial(self._imagine, context, noise, z, recorded)

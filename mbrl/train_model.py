@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from envs.context import Context, context_of_windows, poses_of, scaled
+from envs.context import Context, Recorded, context_of_windows
 from envs.errors import InputError
 from envs.recording import Recording, Split
 from envs.units import View
@@ -257,26 +257,26 @@ def rollout_error(
     z is from the posterior, or from the prior with probability z_dropout, independently for each example and step.
     """
     context = context_of_windows(windows, device)
-    images = scaled(windows.target_images, device)
-    poses = poses_of(windows.target_vectors, windows.target_heading, device)
-    actions = torch.from_numpy(windows.actions).to(device)
+    after = Recorded.of(windows, device)
     divergences: list[Tensor] = []
 
     def latent(t: int, h: Any) -> Tensor:
-        like = images[:, 0, 0, 0, :1]
-        prior = model.latent(h, model.noise(len(images), 1, like=like, generator=noise)[:, 0])
+        like, num = after.actions, len(after.actions)
+        prior = model.latent(h, model.noise(num, 1, like=like, generator=noise)[:, 0])
         if model.z_dim == 0 or z_dropout == 1:
             return prior
-        mu, log_var = model.posterior(h, actions[:, t], images[:, t], poses[:, t])
+        mu, log_var = model.posterior(h, after.actions[:, t], after.images[:, t], after.poses[:, t])
         divergences.append(model.divergence(h, mu, log_var).mean())
-        dropped = torch.rand(len(images), 1, generator=noise).to(device) < z_dropout
+        dropped = torch.rand(num, 1, generator=noise).to(device) < z_dropout
         return torch.where(dropped, prior, reparameterise(mu, log_var, noise))
 
     errors = [
-        model.error(h, images[:, t], poses[:, t])
-        for t, (_, _, h) in enumerate(unroll(model, model.encode(context), stepwise(actions), latent, steps))
+        model.error(h, after.images[:, t], after.poses[:, t])
+        for t, (_, _, h) in enumerate(
+            unroll(model, model.encode(context), stepwise(after.actions), latent, steps)
+        )
     ]
-    kl = torch.stack(divergences).mean() if divergences else images.new_zeros(())
+    kl = torch.stack(divergences).mean() if divergences else errors[0].new_zeros(())
     return torch.stack(errors, 1), kl
 
 
@@ -293,14 +293,12 @@ def met_in_training(
     found: list[Tensor] = []
     for i in range(config.uncertainty_batches):
         windows = sampler.batch(i)
-        images = scaled(windows.target_images, device)
-        poses = poses_of(windows.target_vectors, windows.target_heading, device)
-        actions = torch.from_numpy(windows.actions).to(device)
+        after = Recorded.of(windows, device)
         h = model.encode(context_of_windows(windows, device))
         for t in range(steps):
-            mu, _ = model.posterior(h, actions[:, t], images[:, t], poses[:, t])
+            mu, _ = model.posterior(h, after.actions[:, t], after.images[:, t], after.poses[:, t])
             found.append(mu)
-            _, h = model.step(h, actions[:, t], mu)
+            _, h = model.step(h, after.actions[:, t], mu)
     return torch.cat(found)
 
 
