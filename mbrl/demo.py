@@ -174,4 +174,5 @@ def _report(
             "traffic": traffic.provenance,
         },
         video_path=out / VIDEO_FILE,
+        trained=trained,
     )

@@ -20,6 +20,7 @@ from mbrl.page import card, details, interval_bar, legend, page, section, table,
 from mbrl.plots import Points, line_chart, series_colour
 from mbrl.report_drives import failures, roads
 from mbrl.strips import strip, times
+from mbrl.train_model import TrainedModel
 
 BASELINES = ("human", "no-action", "imitation")
 STRIP_FRAMES = 8  # of an imagined future
@@ -57,6 +58,7 @@ def write_report(
     tables: Sequence[ExtraTable] = (),
     facts: Mapping[str, Any] | None = None,
     video_path: str | Path | None = None,
+    trained: TrainedModel | None = None,
     title: str = "headway: driving among recorded cars",
     chosen: str | None = None,
 ) -> None:
@@ -67,6 +69,7 @@ def write_report(
         curves: run -> measure -> (step, value); one chart per measure, one line per run.
         facts: how it was made: command, configuration, seeds, durations; may nest.
         video_path: an MP4, carried inside the page unless it is large.
+        trained: a model, to show what it imagined of the failures.
         chosen: the agent the page is about; "mpur" if there is one, else the first that is no baseline.
     Raises:
         InputError: it cannot be written; no part of it stays behind.
@@ -86,7 +89,7 @@ def write_report(
         ),
         section("One drive", video(Path(video_path)) if video_path is not None else ""),
         roads(evaluation),
-        failures(evaluation, run),
+        failures(evaluation, run, trained),
         section("Imagined and real", _imagined(imagined), note=IMAGINED_NOTE),
         section("Training", *_curves(curves or {})),
         *(section(t.title, _extra(t), note=t.note) for t in tables),

@@ -5,22 +5,25 @@ from __future__ import annotations
 from html import escape
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agents.evaluate import Evaluation, Run
 from agents.metrics import Outcomes
 from agents.results import row_label
-from envs.raster import render_range
 from envs.units import View
+from mbrl.forensics import LookBack, look_back, seen
 from mbrl.page import card, details, legend, section, table
 from mbrl.plots import ENDINGS, Trace, road_chart
 from mbrl.strips import strip, times
+from mbrl.train_model import TrainedModel
 
 FAILURE_FRAMES, FAILURE_STEP = 6, 4  # the last frames of a failed drive, and how many apart
 MAX_FAILURES = 6  # shown as pictures
 MAX_TRACES = 250  # drawn for one agent
 BEYOND = 15.0  # m of road drawn before and after the drives
 FAILURES_NOTE = "The last moments of failed drives of {}; seconds before the end below each picture."
+LOOK_BACK_NOTE = (
+    " Below, what the model imagined for the same actions, from what was seen before the first picture."
+)
 WORDS = {
     "arrived": "arrived",
     "collision": "collided",
@@ -66,20 +69,25 @@ def _trace(out: Outcomes, car: int) -> Trace:
     return Trace(states[:, 0], states[:, 1], str(out.ending()[car]))
 
 
-def failures(evaluation: Evaluation, run: Run) -> str:
-    """The section with pictures of some of a run's failed drives, and a table of all."""
+def failures(evaluation: Evaluation, run: Run, trained: TrainedModel | None = None) -> str:
+    """The section with pictures of some of a run's failed drives, and a table of all.
+
+    Args:
+        trained: what it imagined of them is shown beside.
+    """
     failed = np.flatnonzero(~run.outcomes.succeeded())
     if len(failed) == 0:
         return section("Failures", f"<p>{escape(_label(run))} has none.</p>")
     shown = failed[np.linspace(0, len(failed) - 1, min(len(failed), MAX_FAILURES)).astype(int)]
     # Cars that yield to an ego are not where the recording has them, so there is nothing to draw them from.
     drawable = shown if evaluation.traffic == "blind" else shown[:0]
-    pictures = [_failure(evaluation, run.outcomes, int(car)) for car in drawable]
+    pictures = [_failure(evaluation, run, int(car), trained) for car in drawable]
     rows = [_failure_row(evaluation, run.outcomes, int(car)) for car in failed]
     header = "vehicle,recording,start frame,cause,whose fault,with vehicle,after s,metres,m/s".split(",")
     grid = f"<div class=grid>{''.join(pictures)}</div>" if pictures else ""
     every = details(f"All {len(failed)} failures of {_label(run)}", card(table(header, rows)))
-    return section("Failures", grid, every, note=FAILURES_NOTE.format(_label(run)))
+    note = FAILURES_NOTE.format(_label(run)) + (LOOK_BACK_NOTE if trained is not None else "")
+    return section("Failures", grid, every, note=note)
 
 
 def _failure_row(evaluation: Evaluation, out: Outcomes, car: int) -> list[str]:
@@ -108,13 +116,11 @@ def _hit_vehicle(evaluation: Evaluation, out: Outcomes, car: int) -> str:
     return str(evaluation.vehicle_id[other]) if out.ending()[car] == "collision" and other >= 0 else "–"
 
 
-def _failure(evaluation: Evaluation, out: Outcomes, car: int) -> str:
+def _failure(evaluation: Evaluation, run: Run, car: int, trained: TrainedModel | None) -> str:
     """The last frames of one drive, with what happened."""
+    out = run.outcomes
     ended = int(out.ended()[car])
-    steps = ended - FAILURE_STEP * np.arange(FAILURE_FRAMES)[::-1]
-    steps = steps[steps >= 0]
     vehicle = evaluation.drives.vehicle[car]
-    images = _views(evaluation, car, out.states[car, steps, :3], steps)
     cause = str(out.ending()[car])
     if cause == "collision":
         with_whom, whose = _hit_vehicle(evaluation, out, car), _whose_fault(out, car)
@@ -124,26 +130,49 @@ def _failure(evaluation: Evaluation, out: Outcomes, car: int) -> str:
         f"vehicle {evaluation.vehicle_id[vehicle]}, {ended * out.dt:.1f} s, {out.distance()[car]:.0f} m,"
         f" {out.states[car, ended, 3]:.1f} m/s"
     )
+    caption = f"<figcaption><b>{escape(cause)}</b><br>{escape(facts)}</figcaption></figure>"
+    back = look_back(evaluation, run, car, trained) if trained is not None else None
+    if back is not None:
+        return card(*_looked_back(back, evaluation.world.size[vehicle].tolist()), caption)
+    steps = ended - FAILURE_STEP * np.arange(FAILURE_FRAMES)[::-1]
+    steps = steps[steps >= 0]
+    images = seen(evaluation, car, out.states[car, steps, :3], steps, View())
     length, width = evaluation.world.size[vehicle].tolist()
     return card(
         f'<figure class=failure><img class=strip alt="last frames" src="{strip(images, (length, width))}">',
         times((steps - ended) * out.dt),
-        f"<figcaption><b>{escape(cause)}</b><br>{escape(facts)}</figcaption></figure>",
+        caption,
     )
 
 
-def _views(
-    evaluation: Evaluation, car: int, poses: NDArray[np.float32], steps: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """(T, 3, H, W): what the ego saw from poses (T, 3) at steps (T,) of its drive."""
-    view, vehicle = View(), evaluation.drives.vehicle[car]
-    images = np.zeros((1, len(steps), 3, view.height, view.width), np.uint8)
-    frames = (evaluation.drives.start_frame[car] + steps)[None]
-    exclude = np.array([vehicle], np.int64)
-    render_range(
-        evaluation.world, frames, poses[None].astype(np.float64), exclude, view.px_per_m, images, 0, 1
+def _looked_back(back: LookBack, size: tuple[float, float]) -> tuple[str, ...]:
+    """Real and imagined frames, and the numbers of every step."""
+    num = len(back.seconds)
+    at = np.unique(np.linspace(0, num - 1, min(num, FAILURE_FRAMES)).round().astype(int))
+    rows = "".join(
+        f'<div class=row><span>{name}</span><img alt="{name} frames" src="{strip(images[at], size)}"></div>'
+        for name, images in (("real", back.real), ("imagined", back.imagined))
     )
-    return images[0]
+    header = ["s", "cost", "imagined", "U", "m/s²", "1/km"]
+    columns = (
+        back.real_cost,
+        back.imagined_cost,
+        back.uncertainty,
+        back.actions[:, 0],
+        1000 * back.actions[:, 1],
+    )
+    numbers = [
+        [
+            f"{back.seconds[t]:+.1f}",
+            *(f"{column[t]:.{d}f}" for column, d in zip(columns, (2, 2, 1, 1, 1), strict=True)),
+        ]
+        for t in range(num)
+    ]
+    return (
+        f"<figure class=strips>{rows}",
+        times(back.seconds[at]),
+        details("proximity cost as it came and as imagined, U, actions", table(header, numbers)),
+    )
 
 
 def _label(run: Run) -> str:

@@ -18,11 +18,15 @@ from agents.evaluate import Evaluation, evaluate
 from agents.results import results
 from envs.errors import InputError
 from envs.replay import Replay
+from envs.units import View
 from mbrl import page
+from mbrl.forensics import look_back, seen
+from mbrl.forward_models import SeparatedConfig, Timing, build
 from mbrl.plots import ENDINGS, HEIGHT, TOP, Trace, line_chart, road_chart
 from mbrl.report import ExtraTable, Imagined, headline, write_report
-from mbrl.report_drives import _views
 from mbrl.strips import ASPHALT, EGO_COLOUR, strip, to_rgb
+from mbrl.train_model import TrainedModel
+from mbrl.uncertainty import Uncertainty
 from tests.agents import scenes
 
 VOID = {"meta", "br", "img"}
@@ -159,11 +163,61 @@ def test_a_failures_pictures_show_what_the_agent_saw(evaluation):
         observation, step = replay.step(np.zeros((1, 2)))
     assert step.collided[0]
     steps = np.arange(ended - 3, ended + 1)
-    views = _views(evaluation, car, run.outcomes.states[car, steps, :3], steps)
+    views = seen(evaluation, car, run.outcomes.states[car, steps, :3], steps, View())
     different = (
         np.abs(views.astype(int) - observation.images[0]) > 2
     )  # the log is float32: a pixel may fall elsewhere
     assert different.mean() < 2e-3
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrainedModel:
+    """An untrained model: everything goes on as it did."""
+    config = SeparatedConfig(timing=Timing(frames=3, stride=2), channels=(4, 8, 8), back=(0, 1, 2), z_dim=0)
+    return TrainedModel(build(config).eval(), Uncertainty(10))
+
+
+def test_a_model_that_is_right_imagines_the_failure_as_it_came(
+    evaluation: Evaluation, trained: TrainedModel
+) -> None:
+    """Nobody changes its speed before a car runs into a parked one, so its future is known."""
+    run = evaluation.runs[1]
+    collided = run.outcomes.ending() == "collision"
+    cars = np.flatnonzero(collided & (evaluation.recording_of == 1) & (run.outcomes.ended() > 30))
+    back = look_back(evaluation, run, int(cars[0]), trained)
+    assert back is not None
+    np.testing.assert_allclose(back.seconds, -0.2 * np.arange(9, -1, -1), atol=1e-9)
+    np.testing.assert_allclose(back.actions, 0, atol=1e-3)
+    assert back.real_cost[-1] > 0.99
+    assert back.real_cost[0] < 0.9
+    np.testing.assert_allclose(back.imagined_cost, back.real_cost, atol=0.1)
+    difference = np.abs(back.imagined[:, 1].astype(float) - back.real[:, 1])
+    assert difference.mean() < 0.05 * back.real[:, 1].astype(float).mean() + 1
+    np.testing.assert_array_equal(back.uncertainty, 0)
+
+
+def test_a_drive_that_is_too_short_is_not_looked_back_on(
+    evaluation: Evaluation, trained: TrainedModel
+) -> None:
+    run = evaluation.runs[1]
+    car = int(np.flatnonzero(run.outcomes.ended() > 30)[0])
+    states = run.outcomes.states.copy()
+    contact = run.outcomes.contacts["paper"]
+    early = contact._replace(step=np.where(np.arange(len(states)) == car, 5, contact.step))
+    short = replace(run, outcomes=replace(run.outcomes, contacts={**run.outcomes.contacts, "paper": early}))
+    assert look_back(evaluation, short, car, trained) is None
+    with pytest.raises(ValueError, match="blind"):
+        look_back(replace(evaluation, traffic="reactive"), run, car, trained)
+
+
+def test_failures_show_what_the_model_imagined(
+    evaluation: Evaluation, trained: TrainedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    write_report(path, evaluation, chosen="no-action", trained=trained)
+    outline = Outline(path.read_text())
+    assert any("what the model imagined for the same actions" in words for words in outline.text)
+    assert "proximity cost as it came and as imagined, U, actions" in outline.text
 
 
 def test_agents_without_failures_and_scenes_without_goal(tmp_path):
