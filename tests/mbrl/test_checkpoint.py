@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import pickle
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,6 @@ from mbrl.checkpoint import (
     save,
     training_state,
 )
-from tests.mbrl import toy_run
 from tests.mbrl.toy_run import ToyRun
 
 PROJECT = Path(__file__).parents[2]
@@ -180,46 +176,6 @@ def test_state_that_cannot_be_kept_is_refused_when_saving() -> None:
 
     with pytest.raises(TypeError, match=r"odd\.callback"):
         training_state(odd=Odd())
-
-
-def run_until_killed(folder: Path, num_steps: int, seconds: float | None) -> int:
-    env = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, toy_run.__file__, str(folder), str(num_steps)], env=env)
-    try:
-        if seconds is not None:
-            # The clock starts when the run first saves, so that it is killed at work and not while importing torch.
-            before = _modified(folder)
-            while process.poll() is None and _modified(folder) == before:
-                time.sleep(0.01)
-            time.sleep(seconds)
-            process.send_signal(signal.SIGKILL)
-        return process.wait(timeout=120)
-    finally:
-        process.kill()
-
-
-def _modified(folder: Path) -> int:
-    path = folder / "run.safetensors"
-    return path.stat().st_mtime_ns if path.exists() else 0
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_ends_with_the_same_numbers(tmp_path: Path) -> None:
-    num_steps, delays = 1500, random.Random(0)
-    (tmp_path / "calm").mkdir()
-    (tmp_path / "rough").mkdir()
-    assert run_until_killed(tmp_path / "calm", num_steps, None) == 0
-    kills = sum(
-        run_until_killed(tmp_path / "rough", num_steps, delays.uniform(0.05, 0.6)) == -signal.SIGKILL
-        for _ in range(5)
-    )
-    assert kills >= 3
-    assert not (tmp_path / "rough" / "losses.json").exists()
-    assert run_until_killed(tmp_path / "rough", num_steps, None) == 0
-    calm, rough = (json.loads((tmp_path / name / "losses.json").read_text()) for name in ("calm", "rough"))
-    assert len(calm) == num_steps
-    assert rough == calm
-    assert {path.name for path in (tmp_path / "rough").iterdir()} == {"run.safetensors", "losses.json"}
 
 
 # ---- a crash while writing ----

@@ -1,14 +1,7 @@
-"""A small training run with every kind of state a checkpoint must keep; also a script for the tests that kill it.
-
-    python toy_run.py FOLDER NUM_STEPS
-
-trains to NUM_STEPS, saves after each step, resumes from whatever it finds and writes FOLDER/losses.json at the end.
-"""
+"""A small training run with every kind of state a checkpoint must keep."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +59,3 @@ class ToyRun:
 
     def weights(self) -> list[Tensor]:
         return [value.clone() for value in self.model.state_dict().values()]
-
-
-def main(folder: Path, num_steps: int) -> None:
-    run = ToyRun()
-    path = folder / "run.safetensors"
-    if path.exists():
-        run.resume(path)
-    while len(run.losses) < num_steps:
-        run.step()
-        run.save(path)
-    (folder / "losses.json").write_text(json.dumps(run.losses))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
