@@ -9,9 +9,13 @@ from agents.learned import LearnedAgent
 from envs.errors import InputError
 from mbrl.train_policy import POLICY_FILE, load_policy
 
+PRETRAINED = Path(__file__).parent / "pretrained"  # folders of a model and a policy, made by `headway demo`
+
 
 def agent_by_name(name: str, device: str = "cpu") -> Agent:
-    """`human`, `no-action`, or the folder of a trained policy, which is called by the method that trained it.
+    """`human`, `no-action`, `pretrained` (the policy that ships with headway), or the folder of a trained policy.
+
+    A policy is called by the method that trained it.
 
     Raises:
         InputError: neither, or a folder whose policy cannot be read.
@@ -20,10 +24,11 @@ def agent_by_name(name: str, device: str = "cpu") -> Agent:
         return Human()
     if name == "no-action":
         return NoAction()
-    folder = Path(name)
+    folder = PRETRAINED / "policy" if name == "pretrained" else Path(name)
     if not folder.is_dir():
         raise InputError(
-            f"no agent {name!r}: expected human, no-action, or a folder with a trained policy ({POLICY_FILE})"
+            f"no agent {name!r}: expected human, no-action, pretrained, or a folder with a trained policy"
+            f" ({POLICY_FILE})"
         )
     policy, config = load_policy(folder, device)
     return LearnedAgent(policy, config.method, config.seed, device)

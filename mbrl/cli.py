@@ -135,23 +135,25 @@ def info(file: Positional[Annotated[Path, arg(metavar="FILE.parquet")]], json: b
 
 
 def view(
-    file: Positional[Annotated[Path, arg(metavar="FILE.parquet")]],
+    file: Positional[Annotated[Path | None, arg(metavar="[FILE.parquet]")]] = None,
     agent: Annotated[str | None, arg(metavar="AGENT")] = None,
     mp4: Annotated[Path | None, arg(metavar="FILE.mp4")] = None,
 ) -> None:
     """Watch a recording, or an agent that drives in it, in a window or as a video.
 
     Args:
-        file: the recording.
-        agent: human, no-action, or the folder of a trained policy; without it, the traffic alone.
+        file: the recording; without it, the one that ships with headway.
+        agent: human, no-action, pretrained, or the folder of a trained policy; without it, the traffic alone.
         mp4: write a video instead of opening a window.
     """
-    _require_readable(file)
+    if file is not None:
+        _require_readable(file)
     _require_file(mp4)
+    from envs import SAMPLE
     from envs.formats import read_parquet
     from envs.viewer import view as show
 
-    recording = read_parquet(file)
+    recording = read_parquet(file or SAMPLE)
     if agent is None:
         show(recording, mp4=mp4)
         return
@@ -238,8 +240,8 @@ def evaluate(
     Args:
         recording: recordings to drive in.
         out: folder for results.json.
-        agent: human, no-action, or the folder of a trained policy. Give the option once for each agent; they are
-            listed in that order.
+        agent: human, no-action, pretrained, or the folder of a trained policy. Give the option once for each agent;
+            they are listed in that order.
         split: which of the recorded cars are taken over.
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
         history: recorded frames (0.1 s) a car must have before it is taken over.

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from agents import NoAction
+from agents.evaluate import evaluate
 from envs.errors import InputError
-from mbrl.agents_by_name import agent_by_name
+from envs.sources import load_recordings
+from mbrl.agents_by_name import PRETRAINED, agent_by_name
+from mbrl.train_model import load_model
+from mbrl.train_policy import load_policy
 
 
 @pytest.mark.parametrize("name", ["human", "no-action"])
@@ -16,7 +21,9 @@ def test_built_in_agents_keep_their_names(name: str) -> None:
 
 
 def test_an_unknown_agent_is_refused_with_what_there_is() -> None:
-    with pytest.raises(InputError, match="no agent 'robot': expected human, no-action, or a folder"):
+    with pytest.raises(
+        InputError, match="no agent 'robot': expected human, no-action, pretrained, or a folder"
+    ):
         agent_by_name("robot")
 
 
@@ -29,3 +36,18 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "policy.safetensors").write_bytes(b"not a checkpoint at all")
     with pytest.raises(InputError, match="not a headway checkpoint"):
         agent_by_name(str(tmp_path))
+
+
+def test_the_policy_that_ships_drives_where_doing_nothing_fails() -> None:
+    pretrained = agent_by_name("pretrained")
+    evaluation = evaluate([pretrained, NoAction()], load_recordings(None), split="validation", max_cars=40)
+    ours, nothing = (run.outcomes.succeeded().mean() for run in evaluation.runs)
+    assert ours > 0.75
+    assert ours > nothing + 0.4
+
+
+def test_what_ships_is_small_and_belongs_together() -> None:
+    assert sum(path.stat().st_size for path in PRETRAINED.glob("*/*.safetensors")) < 20e6
+    model = load_model(PRETRAINED / "model").model
+    _, config = load_policy(PRETRAINED / "policy")
+    assert model.config.view == config.policy.view
