@@ -78,10 +78,20 @@ def reproduce(
             if row.model is not None
         ]
     )  # fmt: skip
-    if not (out / RESULTS_FILE).exists():
+    if not _is_driven(out / RESULTS_FILE, recordings, names, seeds):
         evaluation = _drive(out, recordings, of_seed, device)
         write_results(evaluation, out)
         _write_page(out, evaluation, chosen, preset, seeds)
+
+
+def _is_driven(path: Path, files: Sequence[Path], names: Sequence[str], seeds: Sequence[int]) -> bool:
+    """Whether the results are those of these rows, seeds and recordings."""
+    if not path.exists():
+        return False
+    data = json.loads(path.read_text())
+    trained = {(row["name"], row["seed"]) for row in data["agents"] if row["seed"] is not None}
+    same_files = [row["name"] for row in data["recordings"]] == [path.name for path in files]
+    return same_files and trained == {(name, seed) for name in names for seed in seeds}
 
 
 def select(known: Sequence[Row], only: Sequence[str]) -> list[Row]:

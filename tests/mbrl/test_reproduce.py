@@ -68,6 +68,13 @@ def test_rows_are_trained_driven_once_and_written_down(
     for name in ("human", *ROWS):
         assert f"| {name} |" in text
     assert (out / "report.html").stat().st_size > 10_000
+    reproduce(
+        out, [traffic], preset="debug", seeds=(0,), only=ROWS[:1], run=in_this_process
+    )  # nothing to train
+    assert drives == [1, 1], "other rows or seeds are driven anew"
+    assert [row["name"] for row in json.loads((out / "results.json").read_text())["agents"]][2:] == [
+        "imitation"
+    ]
 
 
 def test_an_unknown_row_is_named(tmp_path: Path) -> None:
