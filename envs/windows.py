@@ -25,6 +25,7 @@ from envs.world import World, build_world
 
 PERTURBATION_TRIES = 4  # before a window is left as recorded
 URGENT_TRIES = 8  # windows drawn, of which the most urgent is taken
+SIGHT = 100.0  # m; nobody further off counts as ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +107,17 @@ class WindowSampler:
         rng = np.random.default_rng((*self.seed, index))
         rows, histories = self._draw(rng)
         num_urgent = round(self.config.urgent * self.batch_size)
-        for _ in range(URGENT_TRIES - 1 if num_urgent else 0):
-            others, their_histories = self._draw(rng)
-            taken = self._time_to_collision(others, their_histories) < self._time_to_collision(
-                rows, histories
-            )
-            taken[num_urgent:] = False
-            rows[taken], histories[taken] = others[taken], their_histories[taken]
+        if num_urgent:
+            ttc = self._time_to_collision(rows, histories)
+            for _ in range(URGENT_TRIES - 1):
+                others, their_histories = self._draw(rng)
+                their_ttc = self._time_to_collision(others, their_histories)
+                taken = (their_ttc < ttc) & (np.arange(self.batch_size) < num_urgent)
+                rows[taken], histories[taken], ttc[taken] = (
+                    others[taken],
+                    their_histories[taken],
+                    their_ttc[taken],
+                )
         return self._render(rows, histories)
 
     def stream(self, begin: int, end: int, prefetch: int = 2) -> Iterator[Windows]:
@@ -153,9 +158,15 @@ class WindowSampler:
     def _time_to_collision(
         self, rows: NDArray[np.int64], histories: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        ttc = np.empty(len(rows))
-        _time_to_collision(self.world, histories[:, -1], *self._car_and_frame(rows), ttc)
-        return ttc
+        return self._look_around(histories[:, -1], *self._car_and_frame(rows))[1]
+
+    def _look_around(
+        self, states: NDArray[np.float64], vehicle: NDArray[np.int64], frame: NDArray[np.int64]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """Whether each of states (B, 4) is on the road and touches nobody, and the seconds to a collision ahead."""
+        free, ttc = np.zeros(len(vehicle), bool), np.empty(len(vehicle))
+        _look_around(self.world, states, vehicle, frame, free, ttc)
+        return free, ttc
 
     def _render(self, rows: NDArray[np.int64], histories: NDArray[np.float64]) -> Windows:
         config, world = self.config, self.world
@@ -214,8 +225,7 @@ class WindowSampler:
         for _ in range(PERTURBATION_TRIES):
             noise = rng.standard_normal((len(vehicle), 4))
             moved = perturb(history, noise, self.world.dt)
-            free = np.zeros(len(vehicle), bool)
-            _free(self.world, moved[:, -1], vehicle, present, free)
+            free, _ = self._look_around(moved[:, -1], vehicle, present)
             taken = wanted & free
             out[taken] = moved[taken]
             wanted &= ~free
@@ -252,37 +262,22 @@ def perturb(history: NDArray[np.float64], noise: NDArray[np.float64], dt: float)
 
 
 @compiled
-def _free(
+def _look_around(
     world: World,
     states: NDArray[np.float64],
     vehicle: NDArray[np.int64],
     frame: NDArray[np.int64],
     free: NDArray[np.bool_],
-) -> None:
-    """Which states (B, 4) are on the road and touch nobody."""
-    near = np.empty((MAX_NEAR, NEAR_FIELDS))
-    for b in range(len(vehicle)):
-        x, y, heading = states[b, 0], states[b, 1], states[b, 2]
-        length, width = world.size[vehicle[b]]
-        n = gather(world, frame[b], x, y, 40.0, vehicle[b], near)
-        touches = first_overlap(x, y, heading, length, width, near, n) >= 0
-        free[b] = not touches and not is_off_road(world, world.site[world.recording[vehicle[b]]], x, y)
-
-
-@compiled
-def _time_to_collision(
-    world: World,
-    states: NDArray[np.float64],
-    vehicle: NDArray[np.int64],
-    frame: NDArray[np.int64],
     ttc: NDArray[np.float64],
 ) -> None:
-    """Write the time to collision (s) with the car ahead of states (B, 4)."""
+    """Write what WindowSampler._look_around says of each state."""
     near = np.empty((MAX_NEAR, NEAR_FIELDS))
     for b in range(len(vehicle)):
         x, y, heading, speed = states[b, 0], states[b, 1], states[b, 2], states[b, 3]
         length, width = world.size[vehicle[b]]
-        n = gather(world, frame[b], x, y, 100.0, vehicle[b], near)
+        n = gather(world, frame[b], x, y, SIGHT, vehicle[b], near)
+        touches = first_overlap(x, y, heading, length, width, near, n) >= 0
+        free[b] = not touches and not is_off_road(world, world.site[world.recording[vehicle[b]]], x, y)
         ttc[b] = gap_and_ttc(x, y, heading, speed, length, width, near, n)[1]
 
 

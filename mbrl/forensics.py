@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from agents.evaluate import Evaluation, Run
 from envs.context import Context, scaled
 from envs.costs import costs, pixel_grid
+from envs.kinematics import inverse
 from envs.raster import render_range
 from envs.units import View
 from mbrl.imagination import from_prior
@@ -64,7 +65,9 @@ def look_back(
         torch.from_numpy(states[None, past]).float(),
         torch.from_numpy(evaluation.world.size[evaluation.drives.vehicle[car]][None]),
     )
-    actions = torch.from_numpy(_actions(states[np.concatenate([[now], ahead])], timing.step_seconds))[None]
+    at = states[np.concatenate([[now], ahead])]
+    taken = np.stack(inverse(at[:, 2], at[:, 3], timing.step_seconds), -1)
+    actions = torch.from_numpy(taken)[None].float()
     noise = model.noise(1, num, like=context.size, generator=torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)
     with dropout_on(model):
@@ -93,11 +96,3 @@ def seen(
     at = np.ascontiguousarray(poses[None], np.float64)
     render_range(evaluation.world, frames, at, vehicle, view.px_per_m, images, 0, 1)
     return images[0]
-
-
-def _actions(states: NDArray[np.float64], seconds: float) -> NDArray[np.float32]:
-    """(T, 2) from one of (T + 1, 4) states to the next: (v' - v) / dt, (heading' - heading) / (v dt)."""
-    before, after = states[:-1], states[1:]
-    turn = np.angle(np.exp(1j * (after[:, 2] - before[:, 2])))
-    way = np.maximum((before[:, 3] + after[:, 3]) / 2 * seconds, 1e-3)
-    return np.stack([(after[:, 3] - before[:, 3]) / seconds, turn / way], 1).astype(np.float32)
