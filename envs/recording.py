@@ -87,18 +87,23 @@ class Recording:
         low, high = (f.reduceat(heading, self.track_offsets[:-1]) for f in (np.minimum, np.maximum))
         return np.where(low == high, low, np.float32(0))
 
-    def in_split(self, split: Split) -> NDArray[np.bool_]:
+    def in_split(self, split: Split, share: float = 1.0) -> NDArray[np.bool_]:
         """(V,): which vehicles belong to a split, by a hash of the source id: 80 % train, 10 % validation, 10 % test.
 
         A recording whose provenance names a `scene` (a number) is in one split as a whole, by a hash of that number.
+
+        Args:
+            share: of the split's vehicles that are wanted; a smaller share is part of a larger one.
         """
-        if split not in SPLIT_EDGES:
-            raise ValueError(f"split={split!r} must be one of {', '.join(SPLIT_EDGES)}")
+        if split not in SPLIT_EDGES or not 0 <= share <= 1:
+            raise ValueError(
+                f"split={split!r} must be one of {', '.join(SPLIT_EDGES)}, share={share} within [0, 1]"
+            )
         scene = self.provenance.get("scene")
         keys = self.vehicles.id if scene is None else np.full(len(self.vehicles), int(scene), np.int64)
         low, high = SPLIT_EDGES[split]
         u = _hash_unit(keys)
-        return (u >= low) & (u < high)
+        return (u >= low) & (u < (1 - share) * low + share * high)
 
     @staticmethod
     def from_tracks(

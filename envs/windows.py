@@ -78,7 +78,7 @@ class Windows:
 
 
 class WindowSampler:
-    """Seeded, threaded windows from one split of some recordings."""
+    """Seeded, threaded windows from one split of some recordings, or from a share of its cars."""
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class WindowSampler:
         *,
         batch_size: int,
         split: Split = "train",
+        share: float = 1.0,
         seed: int | tuple[int, ...] = 0,
         threads: int | None = None,
     ) -> None:
@@ -94,7 +95,7 @@ class WindowSampler:
         self.seed = seed if isinstance(seed, tuple) else (seed,)
         self.threads = threads or available_threads()
         self.world: World = build_world(recordings)
-        chosen = np.concatenate([r.in_split(split) for r in recordings])
+        chosen = np.concatenate([r.in_split(split, share) for r in recordings])
         last_target = config.targets[-1] if config.targets else 0
         self._rows = _valid_rows(self.world, chosen, config.context[0], last_target)
         if len(self._rows) == 0:

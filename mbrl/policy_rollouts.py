@@ -36,7 +36,9 @@ def imitation_losses(
 ) -> Iterator[Loss]:
     """The loss of update `step` and of all that follow."""
     windows = WindowConfig(context=_back(config), targets=(1,), view=config.policy.view)
-    sampler = WindowSampler(recordings, windows, batch_size=config.batch_size, seed=(config.seed, 0))
+    sampler = WindowSampler(
+        recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 0)
+    )
     for batch in sampler.stream(step, config.updates):
         action = torch.from_numpy(batch.actions[:, 0]).to(device)
         yield imitation_loss(policy, context_of_windows(batch, device), action)
@@ -86,7 +88,9 @@ class Imagined:
             urgent=config.urgent,
             view=view,
         )
-        self.sampler = WindowSampler(recordings, windows, batch_size=config.batch_size, seed=(config.seed, 1))
+        self.sampler = WindowSampler(
+            recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 1)
+        )
         self.normaliser = Normaliser(4).to(device)
         if config.method == "mper":
             self.normaliser.fit(torch.from_numpy(self.sampler.batch(0).target_vectors).to(device))

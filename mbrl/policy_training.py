@@ -45,6 +45,7 @@ class PolicyTraining:
     detach_speed: bool = True  # inside the proximity mask; with its gradient crawling wins
     learned_cost: bool = False  # costs by a network (mbrl.learned_cost) instead of envs.costs
     stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
+    data_share: float = 1.0  # of the training cars, that it learns from
     perturbed: float = 0.5  # share of perturbed contexts
     urgent: float = 0.5  # share of contexts drawn for their short time to collision
     block: int = 15  # batches of futures drawn at a time ...

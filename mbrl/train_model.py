@@ -71,6 +71,7 @@ class ModelTraining:
     clip: float = 5.0  # of the gradient's norm
     beta: float = 1e-6  # weight of the KL
     z_dropout: float = 0.5  # probability that a step's z comes from the prior
+    data_share: float = 1.0  # of the training cars, that it learns from
     perturbed: float = 0.0  # share of perturbed contexts
     mixed_precision: bool = False  # networks in bfloat16: for GPUs; on two cores it saves a fifth at most
     horizon: int = 20  # steps for which the uncertainty is normalised
@@ -111,7 +112,7 @@ def train_model(
     torch.manual_seed(config.seed)
     model = build(config.model).to(device)
     if isinstance(model, PaperModel):
-        _fit_normalisers(model, recordings, config.seed)
+        _fit_normalisers(model, recordings, config)
     if without_z is not None:
         begin_with(model, without_z)
     adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
@@ -288,8 +289,9 @@ def met_in_training(
     model.eval()
     steps, batch_size = config.stages[-1].steps, config.stages[-1].batch_size
     sampler = model_windows(
-        model, recordings, steps, batch_size, (config.seed, len(config.stages)), perturbed=config.perturbed
-    )
+        model, recordings, steps, batch_size, (config.seed, len(config.stages)),
+        share=config.data_share, perturbed=config.perturbed,
+    )  # fmt: skip
     found: list[Tensor] = []
     for i in range(config.uncertainty_batches):
         windows = sampler.batch(i)
@@ -313,7 +315,7 @@ def fit_uncertainty(
         observer=model.observer,
         view=config.model.view,
     )
-    sampler = WindowSampler(recordings, windows, batch_size=32, seed=config.seed + 1)
+    sampler = WindowSampler(recordings, windows, batch_size=32, share=config.data_share, seed=config.seed + 1)
     noise = torch.Generator().manual_seed(config.seed + 1)
     samples: list[Terms] = []
     with dropout_on(model):
@@ -390,8 +392,9 @@ def _batches(
         end = first + stage.updates
         if step < end:
             sampler = model_windows(
-                model, recordings, stage.steps, stage.batch_size, (config.seed, k), perturbed=config.perturbed
-            )
+                model, recordings, stage.steps, stage.batch_size, (config.seed, k),
+                share=config.data_share, perturbed=config.perturbed,
+            )  # fmt: skip
             for windows in sampler.stream(max(step - first, 0), stage.updates):
                 yield stage, windows
         first = end
@@ -405,6 +408,7 @@ def model_windows(
     seed: int | tuple[int, ...],
     *,
     split: Split = "train",
+    share: float = 1.0,
     perturbed: float = 0.0,
 ) -> WindowSampler:
     """The windows a model learns from, or is examined on; contexts are perturbed only where its observer allows it."""
@@ -415,12 +419,13 @@ def model_windows(
         perturbed=perturbed if model.observer == "straight" else 0.0,
         view=model.config.view,
     )
-    return WindowSampler(recordings, windows, batch_size=batch_size, split=split, seed=seed)
+    return WindowSampler(recordings, windows, batch_size=batch_size, split=split, share=share, seed=seed)
 
 
-def _fit_normalisers(model: PaperModel, recordings: Sequence[Recording], seed: int) -> None:
+def _fit_normalisers(model: PaperModel, recordings: Sequence[Recording], config: ModelTraining) -> None:
     """Mean and deviation of vectors and actions over training windows."""
     windows = WindowConfig(context=(0,), targets=model.timing.targets(1), view=View(height=1, width=1))
-    batch = WindowSampler(recordings, windows, batch_size=2048, seed=seed).batch(0)
+    sampler = WindowSampler(recordings, windows, batch_size=2048, share=config.data_share, seed=config.seed)
+    batch = sampler.batch(0)
     model.vector_normaliser.fit(torch.from_numpy(batch.vectors))
     model.action_normaliser.fit(torch.from_numpy(batch.actions))

@@ -285,6 +285,23 @@ def test_splits_are_80_10_10_and_leave_nobody_out() -> None:
         recording.in_split("dev")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_share_of_a_split_is_part_of_any_larger_share(split: Split) -> None:
+    count = 20_000
+    recording = built([(vehicle, 0, 0.0, 0.0, 4.0) for vehicle in range(count)])
+    whole = recording.in_split(split)
+    larger = whole
+    for share in (1.0, 0.2, 0.05):
+        part = recording.in_split(split, share)
+        assert (larger >= part).all()
+        p = share * whole.mean()
+        assert part.mean() == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / count))
+        larger = part
+    assert not recording.in_split(split, 0.0).any()
+    with pytest.raises(ValueError, match=r"share=1\.5 within"):
+        recording.in_split(split, 1.5)
+
+
 def test_a_scene_is_in_one_split_as_a_whole() -> None:
     counts = np.zeros(3)
     for scene in range(200):

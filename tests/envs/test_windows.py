@@ -32,11 +32,11 @@ def traffic() -> Recording:
     return clean_traffic(num_cars=40)
 
 
-def sampler_of(recording: Recording, *, batch_size: int = 16, split: Split = "all", seed: int = 0,
-               threads: int = 1, **config: object) -> WindowSampler:  # fmt: skip
+def sampler_of(recording: Recording, *, batch_size: int = 16, split: Split = "all", share: float = 1.0,
+               seed: int = 0, threads: int = 1, **config: object) -> WindowSampler:  # fmt: skip
     values: dict[str, object] = {"context": CONTEXT, "targets": TARGETS, "view": TINY, **config}
     return WindowSampler(
-        [recording], WindowConfig(**values), batch_size=batch_size, split=split, seed=seed, threads=threads  # type: ignore[arg-type]
+        [recording], WindowConfig(**values), batch_size=batch_size, split=split, share=share, seed=seed, threads=threads  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -137,6 +137,11 @@ def test_cars_are_those_of_the_split(traffic: Recording) -> None:
         drawn = {v for v, _ in presents(windows, traffic)}
         assert drawn <= set(np.flatnonzero(traffic.in_split(split)))
         assert len(drawn) > 1
+
+
+def test_a_share_of_the_cars(traffic: Recording) -> None:
+    windows = sampler_of(traffic, split="train", share=0.3, batch_size=300).batch(0)
+    assert {v for v, _ in presents(windows, traffic)} == set(np.flatnonzero(traffic.in_split("train", 0.3)))
 
 
 def test_recordings_do_not_mix(traffic: Recording) -> None:
