@@ -25,7 +25,7 @@ from mbrl.loop import read_curves
 from mbrl.policy_training import PolicyTraining
 from mbrl.presets import Preset
 from mbrl.report import ExtraTable, write_report
-from mbrl.rows import Row, models, rows, start_of
+from mbrl.rows import FULL_HORIZON, Row, models, rows, start_of
 from mbrl.side_by_side import Job, run_together
 from mbrl.train_model import ModelTraining, load_model, train_model
 from mbrl.train_policy import load_policy, train_policy
@@ -104,9 +104,12 @@ def select(known: Sequence[Row], only: Sequence[str]) -> list[Row]:
 
 
 def start_folder(row: Row, preset: Preset) -> str:
-    """Name of the imitation that a row's policy starts from; rows of one network share it."""
+    """Name of the imitation that a row's policy starts from; rows of one network and the same cars share it."""
     own = rows(preset)[0].training.policy == row.training.policy
-    return "imitation" if own else "imitation-separated"
+    share = row.training.data_share
+    return ("imitation" if own else "imitation-separated") + (
+        "" if share == 1 else f"-data-{100 * share:.0f}"
+    )
 
 
 def seed_folder(out: Path, seed: int) -> Path:
@@ -200,9 +203,10 @@ def _write_page(
     best = max((row.name for row in chosen), key=lambda name: float(found[name][0]["success"]))
     by_steps: dict[str, list[tuple[int, float]]] = {}
     for row in chosen:
-        if row.section == "imagined steps":
+        if row.section == "imagined steps" or row.name in FULL_HORIZON:
             kind = "separated" if row.name.startswith("separated") else "paper's model"
             by_steps.setdefault(kind, []).append((row.training.horizon, found[row.name][0]["success"]))
+    by_steps = {kind: sorted(points) for kind, points in by_steps.items()}
     curves = {row.name: read_curves(seed_folder(out, seeds[0]) / "policies" / row.name) for row in chosen[:8]}
     table_rows = [
         (name, f"{100 * row['success']:.1f}", "" if deviation is None else f"{100 * deviation:.1f}")

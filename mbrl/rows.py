@@ -10,11 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mbrl.forward_models import EnsembleConfig, PaperConfig, SeparatedConfig
-from mbrl.policy_training import PolicyTraining
+from mbrl.policy_training import Method, PolicyTraining
 from mbrl.presets import Preset, model_training, policy_training
 from mbrl.train_model import ModelTraining
 
 SWEEP = (1, 3, 5, 10, 20)  # imagined steps
+FULL_HORIZON = ("mpur-z-dropout", "separated-mpur")  # rows that the sweep leads to
+SHARES = (0.05, 0.2)  # of the training cars
+PERTURBED = (0.0, 0.5, 1.0)  # share of perturbed contexts
+NO_U: Method = "mpur-no-uncertainty"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
     assert isinstance(separated.model, SeparatedConfig)
     assert isinstance(paper.model, PaperConfig)
     member = replace(paper.model, dropout=0.0)
+    z_dropout = replace(paper, z_dropout=0.5)
 
     def of_paper(**changes: Any) -> ModelTraining:
         training = {k: changes.pop(k) for k in ("z_dropout", "warm_start") if k in changes}
@@ -42,12 +47,17 @@ def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
     return {
         "deterministic": of_paper(z_dim=0, z_dropout=0.0, warm_start=()),
         "vae": of_paper(z_dropout=0.0),
-        "vae-z-dropout": of_paper(z_dropout=0.5),
+        "vae-z-dropout": z_dropout,
         "learned-prior": of_paper(latent="learned", z_dropout=0.0),
         "ten": of_paper(latent="error", z_dropout=0.5),
         "ensemble": replace(paper, model=EnsembleConfig(member=member, members=paper.masks)),
         "separated": separated,
         "separated-deterministic": replace(separated, model=replace(separated.model, z_dim=0), z_dropout=0.0),
+        **{
+            f"{name}-{_of_data(share)}": replace(training, data_share=share)
+            for name, training in (("vae-z-dropout", z_dropout), ("separated", separated))
+            for share in SHARES
+        },
     }
 
 
@@ -62,13 +72,12 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
     def by_separated(name: str, section: str, model: str = "separated", **changes: Any) -> Row:
         return Row(name, model, replace(separated, **changes), section)
 
-    without: dict[str, Any] = {"method": "mpur-no-uncertainty"}
-    horizons = [t for t in SWEEP if t <= paper.horizon]
+    horizons = [t for t in SWEEP if t < paper.horizon]
     separated_horizons = [t for t in SWEEP if t < separated.horizon]
     return [
         Row("imitation", None, policy_training(preset, "imitation", seed), "the paper's table"),
-        by_paper("svg", "vae-z-dropout", **without),
-        by_paper("vg", "deterministic", **without),
+        by_paper("svg", "vae-z-dropout", method=NO_U),
+        by_paper("vg", "deterministic", method=NO_U),
         by_paper("mpur-z-dropout", "vae-z-dropout"),
         by_paper("mpur-vae", "vae"),
         by_paper("mpur-deterministic", "deterministic"),
@@ -82,19 +91,44 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
         by_paper("mpur-value", "vae-z-dropout", "more ways", value_weight=0.5),
         by_paper("mpur-gaussian", "vae-z-dropout", "more ways", stochastic=True),
         by_separated("separated-mpur", "the separated model"),
-        by_separated("separated-no-u", "the separated model", **without),
+        by_separated("separated-no-u", "the separated model", method=NO_U),
         by_separated("separated-deterministic-mpur", "the separated model", "separated-deterministic"),
         by_separated("separated-attached-speed", "the separated model", detach_speed=False),
-        by_separated("separated-pixels", "gradient forms", gradient="pixels", **without),
-        by_paper("paper-position", "vae-z-dropout", "gradient forms", gradient="position", **without),
+        by_separated("separated-pixels", "gradient forms", gradient="pixels", method=NO_U),
+        by_paper("paper-position", "vae-z-dropout", "gradient forms", gradient="position", method=NO_U),
         *(by_paper(f"mpur-{t}-steps", "vae-z-dropout", "imagined steps", horizon=t) for t in horizons),
         *(by_separated(f"separated-{t}-steps", "imagined steps", horizon=t) for t in separated_horizons),
+        *_when_u_matters("svg", "mpur", "vae-z-dropout", paper),
+        *_when_u_matters("separated-no-u", "separated-mpur", "separated", separated),
     ]
 
 
+def _when_u_matters(without: str, with_u: str, model: str, training: PolicyTraining) -> list[Row]:
+    """A policy with and without U, by the amount of data and by how many contexts are perturbed; what the table has
+    already is left out."""
+    cases = [
+        (_of_data(share), f"{model}-{_of_data(share)}", replace(training, data_share=share))
+        for share in SHARES
+    ] + [
+        (f"perturbed-{100 * share:.0f}", model, replace(training, perturbed=share))
+        for share in PERTURBED
+        if share != training.perturbed
+    ]
+    return [
+        Row(f"{name}-{case}", of_model, replace(training, method=method), "when U matters")
+        for case, of_model, training in cases
+        for name, method in ((without, NO_U), (with_u, training.method))
+    ]
+
+
+def _of_data(share: float) -> str:
+    return f"data-{100 * share:.0f}"
+
+
 def start_of(training: PolicyTraining, preset: Preset) -> PolicyTraining:
-    """The imitation that a row's policy starts from: the same network and seed."""
-    return replace(policy_training(preset, "imitation", training.seed), policy=training.policy)
+    """The imitation that a row's policy starts from: the same network, cars and seed."""
+    imitation = policy_training(preset, "imitation", training.seed)
+    return replace(imitation, policy=training.policy, data_share=training.data_share)
 
 
 def _paper(preset: Preset, seed: int) -> ModelTraining:

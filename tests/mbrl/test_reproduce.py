@@ -32,12 +32,15 @@ def test_rows_fit_their_models_and_starts(preset: Preset) -> None:
         model = known[row.model]
         sees, timing = row.training.policy, model.model.timing
         assert (sees.frames, sees.stride, sees.view) == (timing.frames, timing.stride, model.model.view)
+        assert known[row.model].data_share == row.training.data_share
         if row.training.counts_uncertainty:
             assert row.training.horizon <= model.horizon
             assert row.training.masks == model.masks
         if row.training.method == "mper" or row.training.z == "adversarial":
             assert not row.model.startswith("separated")
     assert {row.model for row in table} == {None, *known}
+    trained = [(row.model, row.training) for row in table]
+    assert all(one not in trained[:k] for k, one in enumerate(trained)), "nothing is trained twice"
 
 
 def in_this_process(jobs: list[Job]) -> None:
