@@ -103,8 +103,8 @@ class WindowSampler:
                 f"no car of the {split} split is recorded for {config.context[0] + last_target + 1} frames on the road"
             )
 
-    def batch(self, index: int) -> Windows:
-        """The index-th batch of this seed."""
+    def batch(self, index: int, part: slice = slice(None)) -> Windows:
+        """The index-th batch of this seed, or a part of it: the whole is drawn, and no more is rendered."""
         rng = np.random.default_rng((*self.seed, index))
         rows, histories = self._draw(rng)
         num_urgent = round(self.config.urgent * self.batch_size)
@@ -119,17 +119,17 @@ class WindowSampler:
                     their_histories[taken],
                     their_ttc[taken],
                 )
-        return self._render(rows, histories)
+        return self._render(rows[part], histories[part])
 
-    def stream(self, begin: int, end: int, prefetch: int = 2) -> Iterator[Windows]:
-        """Batches begin ... end - 1, rendered ahead in a thread of their own."""
+    def stream(self, begin: int, end: int, prefetch: int = 2, part: slice = slice(None)) -> Iterator[Windows]:
+        """Batches begin ... end - 1, or a part of each, rendered ahead in a thread of their own."""
         with ThreadPoolExecutor(1, thread_name_prefix="windows") as pool:
-            pending = [pool.submit(self.batch, i) for i in range(begin, min(begin + prefetch, end))]
+            pending = [pool.submit(self.batch, i, part) for i in range(begin, min(begin + prefetch, end))]
             try:
                 for i in range(begin, end):
                     batch = pending.pop(0).result()
                     if i + prefetch < end:
-                        pending.append(pool.submit(self.batch, i + prefetch))
+                        pending.append(pool.submit(self.batch, i + prefetch, part))
                     yield batch
             finally:
                 for future in pending:

@@ -72,6 +72,14 @@ def test_a_batch_depends_on_the_seed_and_its_index_alone(traffic: Recording) -> 
     assert not np.array_equal(other.batch(0).vectors, batches[0].vectors)
 
 
+def test_a_part_of_a_batch_is_those_windows_of_it(traffic: Recording) -> None:
+    sampler = sampler_of(traffic, observer="straight", perturbed=0.5, urgent=0.5)
+    whole, part = sampler.batch(3), slice(4, 9)
+    want = Windows(**{f.name: getattr(whole, f.name)[part] for f in dataclasses.fields(Windows)})
+    assert_same(sampler.batch(3, part), want)
+    assert_same(next(sampler.stream(3, 5, part=part)), want)
+
+
 @pytest.mark.parametrize("prefetch", [1, 2, 5])
 def test_a_stream_goes_on_where_it_is_told(traffic: Recording, prefetch: int) -> None:
     sampler = sampler_of(traffic, batch_size=4)
@@ -90,7 +98,7 @@ def test_a_stream_can_be_left_early_and_reports_its_errors(
     assert_same(next(stream), sampler.batch(0))
     stream.close()
 
-    def fail(index: int) -> Windows:
+    def fail(index: int, part: slice) -> Windows:
         raise MemoryError(f"batch {index}")
 
     monkeypatch.setattr(sampler, "batch", fail)
