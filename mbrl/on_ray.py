@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from envs.errors import InputError
-from mbrl.progress import Progress
+from mbrl.progress import Progress, Silent
 from mbrl.side_by_side import Job
 
 
@@ -35,17 +35,4 @@ def _run(job: Job) -> None:
     import torch
 
     torch.set_num_threads(1)
-    job.function(*job.arguments, progress=_Silent)
-
-
-class _Silent:
-    """Looks like mbrl.progress.Progress, and says nothing."""
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-
-    def __enter__(self) -> _Silent:
-        return self
-
-    def advance(self, count: int = 1, **numbers: float) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
+    job.function(*job.arguments, progress=Silent)

@@ -91,6 +91,19 @@ class Progress:
         print(line, file=sys.stderr, flush=True)
 
 
+class Silent:
+    """Looks like Progress, and says nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def advance(self, count: int = 1, **numbers: float) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 class Stages:
     """A callback report(what, done, total) for work in stages: each `what` gets a progress of its own."""
 
