@@ -98,10 +98,9 @@ class Policy(nn.Module):
         """Mean action (B, 2) in m/s^2 and 1/m."""
         return self.units(context) * self.scale(context.poses)
 
-    def sample(self, context: Context) -> Tensor:
-        """An action (B, 2) drawn from the policy, differentiable in its parameters; by the global generator."""
+    def sample(self, context: Context, noise: Tensor) -> Tensor:
+        """An action (B, 2) drawn from the policy by noise (B, 2) of N(0, I), differentiable in its parameters."""
         units = self.units(context)
-        noise = torch.randn_like(units)
         return (units + torch.exp(self.log_std) * noise) * self.scale(units)
 
     def units(self, context: Context) -> Tensor:

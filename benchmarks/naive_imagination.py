@@ -31,7 +31,7 @@ def model_step(
         mu, log_var = model.posterior(h, actions[:, t], images[:, t], poses[:, t])
         zeros = torch.zeros_like(mu)
         loss = loss + 1e-6 * kl_between_normals(mu, log_var, zeros, zeros).mean()
-        z = reparameterise(mu, log_var)
+        z = reparameterise(mu, log_var, torch.randn_like(mu))
         dropped = torch.rand(len(z), 1) < z_dropout
         _, h = model.step(h, actions[:, t], torch.where(dropped, torch.randn_like(z), z))
         loss = loss + model.error(h, images[:, t], poses[:, t]).mean()

@@ -180,13 +180,16 @@ def train_model(
     """
     files = _all_files(recording)
     _require_folder(out)
-    _require_device(device)
-    from envs.formats import read_parquet
-    from mbrl.presets import model_training
-    from mbrl.train_model import train_model
+    from mbrl.data_parallel import joined
 
-    recordings = [read_parquet(path) for path in files]
-    train_model(model_training(preset, seed), recordings, out, device=device)
+    with joined(device) as own_device:
+        _require_device(own_device)
+        from envs.formats import read_parquet
+        from mbrl.presets import model_training
+        from mbrl.train_model import train_model
+
+        recordings = [read_parquet(path) for path in files]
+        train_model(model_training(preset, seed), recordings, out, device=own_device)
 
 
 def train_policy(
@@ -210,18 +213,21 @@ def train_policy(
     _require_readable(model)
     files = _all_files(recording)
     _require_folder(out)
-    _require_device(device)
-    from envs.formats import read_parquet
-    from mbrl.presets import policy_training
-    from mbrl.train_model import load_model
-    from mbrl.train_policy import train_policy
+    from mbrl.data_parallel import check_parts, joined
 
-    trained = load_model(model, device)
-    recordings = [read_parquet(path) for path in files]
-    imitation = policy_training(preset, "imitation", seed)
-    start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=device)
-    config = policy_training(preset, seed=seed)
-    train_policy(config, recordings, out, trained=trained, start_from=start, device=device)
+    with joined(device) as own_device:
+        _require_device(own_device)
+        from envs.formats import read_parquet
+        from mbrl.presets import policy_training
+        from mbrl.train_model import load_model
+        from mbrl.train_policy import train_policy
+
+        imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, seed=seed)
+        check_parts(imitation.batch_size, config.batch_size)
+        trained = load_model(model, own_device)
+        recordings = [read_parquet(path) for path in files]
+        start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=own_device)
+        train_policy(config, recordings, out, trained=trained, start_from=start, device=own_device)
 
 
 def evaluate(

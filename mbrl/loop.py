@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from envs.errors import InputError
+from mbrl import data_parallel
 from mbrl.checkpoint import Part, load, read_header, restore_training_state, save, training_state
-from mbrl.progress import Progress
-from mbrl.tracking import Tracker
+from mbrl.progress import Progress, Silent
+from mbrl.tracking import Tracker, Untracked
 
 TRAINING_FILE = "training.safetensors"  # in a run's folder: all it needs to go on
 SAVE_SECONDS = 20.0  # between two savings
@@ -59,10 +61,16 @@ def train(
         step = int(restore_training_state(checkpoint.tensors, checkpoint.meta["training"], **parts)["step"])
         run_id = checkpoint.meta.get("mlflow_run")
         curves = checkpoint.meta["curves"]
-    root = tracking_root or out
+    if data_parallel.agreed(step) != step:
+        raise InputError(
+            "the ranks read different training files; name a folder that all machines share", path=out
+        )
+    is_main, root = data_parallel.is_main(), tracking_root or out
     with (
-        Tracker(name, out.name, config, root, run_id=run_id, data_fingerprint=fingerprint) as tracker,
-        progress(what, num_updates, done=step, unit="updates") as bar,
+        (Tracker if is_main else Untracked)(
+            name, out.name, config, root, run_id=run_id, data_fingerprint=fingerprint
+        ) as tracker,
+        (progress if is_main else Silent)(what, num_updates, done=step, unit="updates") as bar,
     ):
 
         def keep(step: int) -> None:
@@ -74,7 +82,7 @@ def train(
         begin(step)
         saved = time.monotonic()
         for i in range(step, num_updates):
-            if i > step and time.monotonic() - saved > SAVE_SECONDS and may_save(i):
+            if is_main and i > step and time.monotonic() - saved > SAVE_SECONDS and may_save(i):
                 keep(i)
                 saved = time.monotonic()
             metrics = update(i)
@@ -89,7 +97,7 @@ def train(
                 if i % max(num_updates // CURVE_POINTS, 1) == 0 or term.startswith("validation"):
                     curves.setdefault(term, []).append((i, value))
             bar.advance(loss=metrics["loss"])
-        if step < num_updates:
+        if is_main and step < num_updates:
             keep(num_updates)
 
 

@@ -20,8 +20,9 @@ from envs.context import Context, Recorded, context_of_windows
 from envs.recording import Recording
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.critics import LearnedCost, ValueFunction
+from mbrl.data_parallel import part, seeded, shared
 from mbrl.forward_models import Ensemble, SeparatedModel
-from mbrl.forward_models.base import ForwardModel
+from mbrl.forward_models.base import ForwardModel, reparameterise
 from mbrl.futures import Futures, foresee
 from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, stepwise, unroll
 from mbrl.normaliser import Normaliser
@@ -39,7 +40,7 @@ def imitation_losses(
     sampler = WindowSampler(
         recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 0)
     )
-    for batch in sampler.stream(step, config.updates):
+    for batch in sampler.stream(step, config.updates, part=part(config.batch_size)):
         action = torch.from_numpy(batch.actions[:, 0]).to(device)
         yield imitation_loss(policy, context_of_windows(batch, device), action)
 
@@ -64,6 +65,7 @@ class Imagined:
         learned_cost: LearnedCost | None = None,
     ) -> None:
         self.config, self.policy, self.device, self.value = config, policy, device, value
+        self.generator: torch.Generator | None = None  # of z and samples; the global one
         self.model: ForwardModel[Any] = trained.model.with_gradient(config.gradient)
         several = config.counts_uncertainty or isinstance(self.model, Ensemble)
         self.masks = config.masks if several else 1
@@ -100,10 +102,12 @@ class Imagined:
         config = self.config
         per_block = config.block * config.epochs
         first, num_blocks = step // per_block, math.ceil(config.updates / per_block)
-        stream = self.sampler.stream(first * config.block, num_blocks * config.block)
+        stream = self.sampler.stream(
+            first * config.block, num_blocks * config.block, part=part(config.batch_size)
+        )
         for block in range(first, num_blocks):
             seed = np.random.SeedSequence((config.seed, 2, block)).generate_state(1)[0]
-            torch.manual_seed(seed)  # of dropout
+            self.generator = seeded(int(seed), self.device)
             batches = [self._prepare(next(stream)) for _ in range(config.block)]
             order = np.random.default_rng((config.seed, 3, block))
             for _ in range(config.epochs):
@@ -113,7 +117,10 @@ class Imagined:
     def _prepare(self, windows: Windows) -> Callable[[], Loss]:
         """Everything about a batch that does not depend on the policy."""
         context, model, config = context_of_windows(windows, self.device), self.model, self.config
-        noise = model.noise(context.batch_size, config.horizon, like=context.size)
+        noise = shared(
+            lambda num: model.noise(num, config.horizon, like=context.size, generator=self.generator),
+            context.batch_size,
+        )
         recorded, z = None, None
         if config.follows_recorded_future:
             recorded = Recorded.of(windows, self.device)
@@ -162,7 +169,12 @@ class Imagined:
         return loss, metrics | numbers | {"loss": float(loss.detach())}
 
     def _actor(self, context: Context) -> Tensor:
-        return self.policy.sample(context) if self.config.stochastic else self.policy(context)
+        if not self.config.stochastic:
+            return self.policy(context)
+        noise = shared(
+            lambda num: torch.randn(num, 2, generator=self.generator, device=self.device), context.batch_size
+        )
+        return self.policy.sample(context, noise)
 
     def _worst(self, context: Context, noise: Tensor) -> Tensor:
         """z of the prior, moved towards higher cost of the policy as it is, its norm at each step kept."""
@@ -191,7 +203,7 @@ def inferred(model: ForwardModel[Any], context: Context, recorded: Recorded, noi
             mu, log_var = model.posterior(
                 h, recorded.actions[:, t], recorded.images[:, t], recorded.poses[:, t]
             )
-            found.append(mu + torch.exp(log_var / 2) * noise[:, t])
+            found.append(reparameterise(mu, log_var, noise[:, t]))
         else:
             found.append(noise[:, t])
         return found[-1]

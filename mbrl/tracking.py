@@ -251,6 +251,23 @@ class Tracker:
             self._condition.notify_all()
 
 
+class Untracked:
+    """Looks like a Tracker, and keeps nothing."""
+
+    run_id = None
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def log(self, metrics: Mapping[str, SupportsFloat], step: int) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 def _import_mlflow(is_local: bool) -> None:
     """Import MLflow (seconds, hence late) with its telemetry, its chatter and its patience turned down."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -17,6 +17,7 @@ from agents.policies import PolicyConfig
 from envs.context import context_of_windows
 from envs.recording import Recording
 from envs.windows import WindowConfig, Windows, WindowSampler
+from mbrl import data_parallel
 from mbrl.checkpoint import load, restore_training_state, save, training_state
 from mbrl.critics import LearnedCost
 from mbrl.imagination import exact_costs
@@ -52,7 +53,7 @@ def train_learned_cost(
     as_dict = asdict(config)
     torch.manual_seed(config.seed)
     network = LearnedCost(config.network).to(device)
-    if (out / COST_FILE).exists():
+    if data_parallel.agreed((out / COST_FILE).exists()):
         checkpoint = load(out / COST_FILE, config=as_dict)
         restore_training_state(checkpoint.tensors, checkpoint.meta["state"], cost=network)
         return network.eval().requires_grad_(False)
@@ -64,7 +65,7 @@ def train_learned_cost(
 
     def begin(step: int) -> None:
         nonlocal batches
-        batches = sampler.stream(step, config.updates)
+        batches = sampler.stream(step, config.updates, part=data_parallel.part(config.batch_size))
 
     def update(step: int) -> dict[str, float]:
         for group in adam.param_groups:
@@ -77,8 +78,12 @@ def train_learned_cost(
         loss = torch.stack(list(errors.values())).sum()
         adam.zero_grad(set_to_none=True)
         loss.backward()
+        metrics = {"loss": float(loss.detach())} | {
+            f"error_{k}": float(v.detach()) for k, v in errors.items()
+        }
+        metrics = data_parallel.average(network.parameters(), metrics)
         adam.step()
-        return {"loss": float(loss.detach())} | {f"error_{k}": float(v.detach()) for k, v in errors.items()}
+        return metrics
 
     train(
         update,
@@ -92,6 +97,8 @@ def train_learned_cost(
         tracking_root=tracking_root,
         progress=progress,
     )
-    tensors, state = training_state(cost=network)
-    save(out / COST_FILE, tensors=tensors, config=as_dict, meta={"state": state})
+    if data_parallel.is_main():
+        tensors, state = training_state(cost=network)
+        save(out / COST_FILE, tensors=tensors, config=as_dict, meta={"state": state})
+    data_parallel.wait()
     return network.eval().requires_grad_(False)

@@ -11,7 +11,7 @@ contexts are perturbed where the training observer allows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from envs.errors import InputError
 from envs.recording import Recording, Split
 from envs.units import View
 from envs.windows import WindowConfig, Windows, WindowSampler
+from mbrl import data_parallel
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.forward_models import (
     Ensemble,
@@ -103,9 +104,10 @@ def train_model(
 ) -> TrainedModel:
     """Train (or go on training, or load what is finished) the model of a config in folder `out`."""
     as_dict = training_to_dict(config)
-    if (out / MODEL_FILE).exists():
+    if data_parallel.agreed((out / MODEL_FILE).exists()):
         return _trained_of(load(out / MODEL_FILE, config=as_dict), out / MODEL_FILE, device)
     check_dt(recordings, config.model.timing)
+    data_parallel.check_parts(*(stage.batch_size for stage in (*config.warm_start, *config.stages)))
     if isinstance(config.model, EnsembleConfig):
         return _train_members(config, config.model, recordings, out, device, tracking_root or out, progress)
     without_z = _train_without_z(config, recordings, out, device, tracking_root, progress)
@@ -126,6 +128,7 @@ def train_model(
 
     def update(step: int) -> dict[str, float]:
         stage, windows = next(batches)
+        data_parallel.seed_dropout(config.seed, step)
         for group in adam.param_groups:
             group["lr"] = config.learning_rate * cosine(step / num_updates)
         model.train()
@@ -134,11 +137,13 @@ def train_model(
         loss = error.mean() + config.beta * kl
         adam.zero_grad(set_to_none=True)
         loss.backward()
+        metrics = {"loss": float(loss.detach()), "error": float(error.detach().mean()), "kl": float(kl.detach()),
+                   "error_last_step": float(error.detach()[:, -1].mean())}  # fmt: skip
+        metrics = data_parallel.average(model.parameters(), metrics)
         norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         if torch.isfinite(norm):
             adam.step()
-        return {"loss": float(loss.detach()), "error": float(error.detach().mean()), "kl": float(kl.detach()),
-                "gradient_norm": float(norm), "error_last_step": float(error.detach()[:, -1].mean())}  # fmt: skip
+        return metrics | {"gradient_norm": float(norm)}
 
     train(
         update,
@@ -152,18 +157,20 @@ def train_model(
         tracking_root=tracking_root,
         progress=progress,
     )
-    if model.bank is not None:
-        model.bank.fill(met_in_training(config, model, recordings, device))
     return _finish(config, model, recordings, out, device)
 
 
 def _finish(
     config: ModelTraining, model: ForwardModel[Any], recordings: Sequence[Recording], out: Path, device: str
 ) -> TrainedModel:
-    """Scale the uncertainty of a trained model, and write both."""
-    uncertainty = fit_uncertainty(config, model, recordings, device)
-    tensors, state = training_state(model=model, uncertainty=uncertainty)
-    save(out / MODEL_FILE, tensors=tensors, config=training_to_dict(config), meta={"state": state})
+    """Fill a trained model's bank, scale its uncertainty, and write both."""
+    if data_parallel.is_main():
+        if model.bank is not None:
+            model.bank.fill(met_in_training(config, model, recordings, device))
+        uncertainty = fit_uncertainty(config, model, recordings, device)
+        tensors, state = training_state(model=model, uncertainty=uncertainty)
+        save(out / MODEL_FILE, tensors=tensors, config=training_to_dict(config), meta={"state": state})
+    data_parallel.wait()
     return load_model(out, device=device)
 
 
@@ -261,15 +268,20 @@ def rollout_error(
     after = Recorded.of(windows, device)
     divergences: list[Tensor] = []
 
+    def shared(draw: Callable[[int], Tensor]) -> Tensor:
+        return data_parallel.shared(draw, context.batch_size)
+
+    def normal(num: int) -> Tensor:
+        return model.noise(num, 1, like=after.actions, generator=noise)[:, 0]
+
     def latent(t: int, h: Any) -> Tensor:
-        like, num = after.actions, len(after.actions)
-        prior = model.latent(h, model.noise(num, 1, like=like, generator=noise)[:, 0])
+        prior = model.latent(h, shared(normal))
         if model.z_dim == 0 or z_dropout == 1:
             return prior
         mu, log_var = model.posterior(h, after.actions[:, t], after.images[:, t], after.poses[:, t])
         divergences.append(model.divergence(h, mu, log_var).mean())
-        dropped = torch.rand(num, 1, generator=noise).to(device) < z_dropout
-        return torch.where(dropped, prior, reparameterise(mu, log_var, noise))
+        dropped = shared(lambda num: torch.rand(num, 1, generator=noise)).to(device) < z_dropout
+        return torch.where(dropped, prior, reparameterise(mu, log_var, shared(normal)))
 
     errors = [
         model.error(h, after.images[:, t], after.poses[:, t])
@@ -395,7 +407,8 @@ def _batches(
                 model, recordings, stage.steps, stage.batch_size, (config.seed, k),
                 share=config.data_share, perturbed=config.perturbed,
             )  # fmt: skip
-            for windows in sampler.stream(max(step - first, 0), stage.updates):
+            part = data_parallel.part(stage.batch_size)
+            for windows in sampler.stream(max(step - first, 0), stage.updates, part=part):
                 yield stage, windows
         first = end
 

@@ -19,6 +19,7 @@ from agents.learned import LearnedAgent
 from agents.policies import Policy
 from envs.errors import InputError
 from envs.recording import Recording
+from mbrl import data_parallel
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.critics import LearnedCost, ValueFunction
 from mbrl.forward_models import Ensemble
@@ -52,7 +53,7 @@ def train_policy(
         start_from: a policy of the same architecture to begin with.
         learned_cost: judges imagined pictures, if the config wants it.
     """
-    if (out / POLICY_FILE).exists():
+    if data_parallel.agreed((out / POLICY_FILE).exists()):
         finished = load(out / POLICY_FILE, config=policy_training_to_dict(config))
         return _policy_of(finished, out / POLICY_FILE)[0].to(device)
     if config.method != "imitation":
@@ -62,6 +63,7 @@ def train_policy(
         if config.learned_cost != (learned_cost is not None):
             raise ValueError("config.learned_cost and a learned cost go together")
         check_dt(recordings, trained.model.timing)
+    data_parallel.check_parts(config.batch_size)
     torch.manual_seed(config.seed)
     policy = Policy(config.policy).to(device)
     if start_from is not None:
@@ -97,9 +99,10 @@ def train_policy(
         loss, metrics = next(losses)
         adam.zero_grad(set_to_none=True)
         loss.backward()
+        metrics = data_parallel.average(learning.parameters(), metrics)
         metrics["gradient_norm"] = float(nn.utils.clip_grad_norm_(learning.parameters(), config.clip))
         adam.step()
-        if step + 1 in validate_after:
+        if step + 1 in validate_after and data_parallel.is_main():
             metrics |= _validate(policy, best, record, recordings, config)
         return metrics
 
@@ -116,10 +119,16 @@ def train_policy(
         tracking_root=tracking_root,
         progress=progress,
     )
-    tensors, state = training_state(policy=best)
-    meta = {"state": state, "method": config.method, "validation": {k: float(v) for k, v in score.items()}}
-    save(out / POLICY_FILE, tensors=tensors, config=policy_training_to_dict(config), meta=meta)
-    return best
+    if data_parallel.is_main():
+        tensors, state = training_state(policy=best)
+        meta = {
+            "state": state,
+            "method": config.method,
+            "validation": {k: float(v) for k, v in score.items()},
+        }
+        save(out / POLICY_FILE, tensors=tensors, config=policy_training_to_dict(config), meta=meta)
+    data_parallel.wait()
+    return best if data_parallel.is_main() else load_policy(out, device)[0]
 
 
 def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:

@@ -158,11 +158,9 @@ class Bank(nn.Module):
         return self.z[(share * len(self.z)).long().clamp(max=len(self.z) - 1)]
 
 
-def reparameterise(mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """z = mu + exp(log_var / 2) eps, eps ~ N(0, I) (Kingma, Welling, arXiv:1312.6114)."""
-    device = generator.device if generator is not None else mu.device
-    eps = torch.randn(mu.shape, generator=generator, device=device).to(mu)
-    return mu + torch.exp(log_var / 2) * eps
+def reparameterise(mu: Tensor, log_var: Tensor, noise: Tensor) -> Tensor:
+    """z = mu + exp(log_var / 2) noise, noise ~ N(0, I) (Kingma, Welling, arXiv:1312.6114)."""
+    return mu + torch.exp(log_var / 2) * noise.to(mu)
 
 
 def kl_between_normals(mu: Tensor, log_var: Tensor, mu_p: Tensor, log_var_p: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """A script for the tests that kill it: python killed_run.py FOLDER
 
-trains a small model and a policy in its imagination, saving as often as it may, and goes on from whatever it finds.
+trains a small model and a policy in its imagination, saving as often as it may, and goes on from whatever it finds;
+also under torchrun.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 from mbrl import loop
+from mbrl.data_parallel import joined
 from mbrl.presets import model_training, policy_training
 from mbrl.train_model import Stage, train_model
 from mbrl.train_policy import train_policy
@@ -29,8 +31,9 @@ def main(folder: Path) -> None:
         stages=(Stage(steps=2, updates=80, batch_size=4), Stage(steps=3, updates=60, batch_size=2)),
     )
     policy = replace(policy_training("debug"), updates=120, epochs=2, validations=3)
-    trained = train_model(model, recordings, folder / "model", progress=Quiet)
-    train_policy(policy, recordings, folder / "policy", trained=trained, progress=Quiet)
+    with joined("cpu"):
+        trained = train_model(model, recordings, folder / "model", progress=Quiet)
+        train_policy(policy, recordings, folder / "policy", trained=trained, progress=Quiet)
 
 
 if __name__ == "__main__":

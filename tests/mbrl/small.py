@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,10 @@ VARIANTS = {
 }
 
 
-def small_model(variant: str) -> ForwardModel[Any]:
+def small_model(variant: str, seed: int = 0, **changes: Any) -> ForwardModel[Any]:
     """An evaluated model of a variant whose every weight matters: the separated one's last layer begins at zero."""
-    torch.manual_seed(0)
-    model = build(VARIANTS[variant])
+    torch.manual_seed(seed)
+    model = build(replace(VARIANTS[variant], **changes))
     if isinstance(model, SeparatedModel):
         nn.init.normal_(model.head.weight, std=0.03)
     return model.eval()

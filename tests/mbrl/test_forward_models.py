@@ -156,7 +156,7 @@ def test_gradients_reach_every_weight(variant: str) -> None:
             mu, log_var = model.posterior(
                 h, torch.zeros(context.batch_size, 2), context.images[:, 0], context.now()
             )
-            z = reparameterise(mu, log_var)
+            z = reparameterise(mu, log_var, torch.randn_like(mu))
             loss = loss + model.divergence(h, mu, log_var).mean()
         _, h = model.step(h, random_actions(4)[:, t], z)
         loss = loss + model.error(h, context.images[:, 0], context.poses[:, 0]).mean()
@@ -410,7 +410,8 @@ def test_the_divergence_is_torch_s_and_zero_for_the_same() -> None:
 def test_reparameterised_samples_have_the_wanted_moments_and_gradients() -> None:
     """E z^2 = mu^2 + exp(log_var), so its gradients are 2 mu and exp(log_var)."""
     mu, log_var = torch.tensor([0.5, -1.0], requires_grad=True), torch.tensor([-1.0, 0.4], requires_grad=True)
-    z = reparameterise(mu.expand(40_000, 2), log_var.expand(40_000, 2), torch.Generator().manual_seed(0))
+    noise = torch.randn(40_000, 2, generator=torch.Generator().manual_seed(0))
+    z = reparameterise(mu.expand(40_000, 2), log_var.expand(40_000, 2), noise)
     np.testing.assert_allclose(z.mean(0).detach(), mu.detach(), atol=0.02)
     np.testing.assert_allclose(z.var(0).detach(), log_var.exp().detach(), rtol=0.03)
     for_mu, for_log_var = torch.autograd.grad(z.square().mean(0).sum(), (mu, log_var))
@@ -458,7 +459,7 @@ def test_an_error_code_tells_the_error_and_nothing_else(variant: str) -> None:
     image[:, 1] = vehicles
     perfect, log_var = model.posterior(h, actions, image, guess.pose)
     assert (log_var == -torch.inf).all()
-    assert torch.equal(reparameterise(perfect, log_var), perfect)
+    assert torch.equal(reparameterise(perfect, log_var, torch.randn_like(perfect)), perfect)
     assert (model.divergence(h, perfect, log_var) == 0).all()
     wrong, _ = model.posterior(h, actions, image.flip(-1), guess.pose)
     assert not torch.equal(wrong, perfect)
