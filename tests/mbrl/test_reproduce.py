@@ -6,14 +6,21 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from agents import Human, NoAction
+from agents.evaluate import evaluate
+from agents.results import write_results
 from envs.errors import InputError
 from envs.formats import write_parquet
 from mbrl import reproduce as module
+from mbrl.checkpoint import save
 from mbrl.presets import Preset
-from mbrl.reproduce import markdown, reproduce, select, summaries
+from mbrl.reproduce import best_on_validation, markdown, reproduce, select, summaries
 from mbrl.rows import models, rows, start_of
 from mbrl.side_by_side import Job
+from mbrl.train_policy import POLICY_FILE
+from tests.agents import scenes
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.runs import Quiet
 
@@ -78,6 +85,46 @@ def test_rows_are_trained_driven_once_and_written_down(
     assert [row["name"] for row in json.loads((out / "results.json").read_text())["agents"]][2:] == [
         "imitation"
     ]
+
+
+def validated(folder: Path, success: float, distance_m: float) -> None:
+    score = {"success": success, "distance_m": distance_m}
+    save(folder / POLICY_FILE, tensors={"w": torch.zeros(1)}, config={}, meta={"validation": score})
+
+
+def test_the_row_to_show_is_chosen_by_validation_cars_over_all_seeds(tmp_path: Path) -> None:
+    scores = {
+        "lucky-once": ((0.9, 200.0), (0.3, 100.0)),
+        "second": ((0.875, 200.0), (0.625, 190.0)),
+        "best": ((0.75, 200.0), (0.75, 195.0)),
+        "worst": ((0.1, 300.0), (0.1, 300.0)),
+    }
+    for name, of_seed in scores.items():
+        for seed, numbers in enumerate(of_seed):
+            validated(module.seed_folder(tmp_path, seed) / "policies" / name, *numbers)
+    assert best_on_validation(tmp_path, list(scores), (0, 1)) == "best", "equal success, further"
+    assert best_on_validation(tmp_path, list(scores), (0,)) == "lucky-once"
+
+
+def test_test_cars_do_not_choose_the_row_to_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second row drives the test cars best, the first did better on validation cars."""
+    names = ["imitation", "svg"]
+    shown: list[str] = []
+    for name, success in zip(names, (0.9, 0.5), strict=True):
+        validated(module.seed_folder(tmp_path, 0) / "policies" / name, success, 100.0)
+    bad, good = scenes.constant(-5.0, name="imitation", seed=0), scenes.constant(0.0, name="svg", seed=0)
+    evaluation = evaluate(
+        [Human(), NoAction(), bad, good],
+        [scenes.parked_car_ahead(), clean_traffic(num_cars=20)],
+        split="all",
+        threads=1,
+    )
+    monkeypatch.setattr(module, "write_report", lambda *a, **k: shown.append(k["chosen"]))
+    data = write_results(evaluation, tmp_path)
+    success = {row["name"]: row["success"] for row in data["agents"]}
+    assert success["svg"] > success["imitation"], "the scene"
+    module._write_page(tmp_path, evaluation, select(rows("debug"), names), "debug", (0,))
+    assert shown == ["imitation"]
 
 
 def test_an_unknown_row_is_named(tmp_path: Path) -> None:
