@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from agents.breakdown import HEADER, breakdown, cells
 from agents.evaluate import Evaluation, Run
 from agents.metrics import Outcomes
 from agents.results import row_label
@@ -86,8 +87,12 @@ def failures(evaluation: Evaluation, run: Run, trained: TrainedModel | None = No
     header = "vehicle,recording,start frame,cause,whose fault,with vehicle,after s,metres,m/s".split(",")
     grid = f"<div class=grid>{''.join(pictures)}</div>" if pictures else ""
     every = details(f"All {len(failed)} failures of {_label(run)}", card(table(header, rows)))
+    parts = [list(map(escape, cells(part))) for part in breakdown(evaluation, [run])]
+    who = details(
+        "Who fails: by the lane in which they began, and by what their human did", card(table(HEADER, parts))
+    )
     note = FAILURES_NOTE.format(_label(run)) + (LOOK_BACK_NOTE if trained is not None else "")
-    return section("Failures", grid, every, note=note)
+    return section("Failures", grid, who, every, note=note)
 
 
 def _failure_row(evaluation: Evaluation, out: Outcomes, car: int) -> list[str]:

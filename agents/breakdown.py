@@ -1,0 +1,113 @@
+"""Who fails: drives by the lane in which they began and by what their human did, and how those that failed ended.
+
+By the paper's rule. Lanes are known on the sites of envs.sites; elsewhere they are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.evaluate import Evaluation, Run
+from agents.metrics import Outcomes
+from envs.sites import LAYOUTS
+
+
+class Part(NamedTuple):
+    """Some of the drives; those that failed are counted by how they ended."""
+
+    name: str
+    drives: int
+    collisions: int
+    hit_from_behind: int  # of the collisions, those that are not the ego's fault
+    off_road: int
+    out_of_time: int
+
+    @property
+    def failed(self) -> int:
+        return self.collisions + self.off_road + self.out_of_time
+
+
+def breakdown(evaluation: Evaluation, runs: Sequence[Run]) -> list[Part]:
+    """All drives of some runs, added up, then parts of them; a part without a drive is left out.
+
+    A car may be in different parts for different runs: what its human did counts up to the end of the drive.
+    """
+    counted = [
+        np.array([_count(run.outcomes, chosen) for _, chosen in _parts(evaluation, run)]) for run in runs
+    ]
+    names = [name for name, _ in _parts(evaluation, runs[0])]
+    parts = [
+        Part(name, *numbers.tolist()) for name, numbers in zip(names, np.sum(counted, axis=0), strict=True)
+    ]
+    return [part for part in parts if part.drives]
+
+
+HEADER = ("drives", "number", "fail %", "collisions (hit from behind)", "off road", "out of time")
+
+
+def cells(part: Part) -> list[str]:
+    """What a table says of a part, under HEADER."""
+    return [
+        part.name,
+        str(part.drives),
+        f"{100 * part.failed / part.drives:.1f}",
+        f"{part.collisions} ({part.hit_from_behind})",
+        str(part.off_road),
+        str(part.out_of_time),
+    ]
+
+
+def _count(out: Outcomes, chosen: NDArray[np.bool_]) -> tuple[int, ...]:
+    ending = out.ending()
+    collided = chosen & (ending == "collision")
+    behind = collided & ~out.contacts["paper"].at_fault
+    others = (chosen & (ending == name) for name in ("off road", "out of time"))
+    return tuple(int(mask.sum()) for mask in (chosen, collided, behind, *others))
+
+
+def _parts(evaluation: Evaluation, run: Run) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Names, and which of the D drives they are."""
+    out = run.outcomes
+    yield "all", np.ones(len(out), bool)
+    lane, through = start_lanes(evaluation)
+    known = lane > 0
+    for k in range(1, int(lane.max()) + 1):
+        yield f"began in lane {k}", lane == k
+    yield "began on the ramp or in the lane beside it", known & (lane >= through)
+    yield "began in another lane", known & (lane < through)
+    left = human_left_lane(evaluation, out)
+    yield "their human had left its lane by then", left
+    yield "their human had not", ~left
+
+
+def start_lanes(evaluation: Evaluation) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(D,) each: the lane in which a drive begins, and how many through lanes its site has; 0 where they are not known.
+
+    Lanes count from the left, from 1; the one beyond the through lanes is the ramp.
+    """
+    layouts = [LAYOUTS.get(recording.site.name) for recording in evaluation.recordings]
+    through = np.array([known.lanes if known else 0 for known in layouts])[evaluation.recording_of]
+    y = _rows(evaluation)[:, 0]
+    lane = np.floor(-y / _lane_widths(evaluation)).astype(np.int64) + 1
+    return np.where(through > 0, np.clip(lane, 1, through + 1), 0), through
+
+
+def human_left_lane(evaluation: Evaluation, out: Outcomes) -> NDArray[np.bool_]:
+    """(D,): by the time the drive ended, its human was further than half a lane to the side of where it began."""
+    y = _rows(evaluation)
+    last = evaluation.drives.human_frame - evaluation.drives.start_frame
+    at = y[np.arange(len(y)), np.minimum(out.ended(), last)]
+    return np.abs(at - y[:, 0]) > _lane_widths(evaluation) / 2
+
+
+def _rows(evaluation: Evaluation) -> NDArray[np.float64]:
+    """(D, H + 1): y of the humans, m."""
+    return evaluation.runs[0].outcomes.human_states[..., 1].astype(np.float64)
+
+
+def _lane_widths(evaluation: Evaluation) -> NDArray[np.float64]:
+    return np.array([r.site.lane_width for r in evaluation.recordings])[evaluation.recording_of]
