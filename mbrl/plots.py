@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
@@ -12,14 +11,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from envs.site import Site
+from mbrl.axes import Numbers, axes_around
 
 Points = Sequence[tuple[float, float]]
-Numbers = NDArray[np.float64]
 NUM_SERIES_COLOURS = 6
-WIDTH, HEIGHT = 420, 230  # of a line chart, in the SVG's units
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24  # margins around its axes
+SCATTER_HEIGHT = 330  # in the SVG's units
 MAX_POINTS = 240  # a longer curve is shown by means over equal parts
-LOG_RATIO = 100  # a positive curve that spans more than this is drawn on a logarithmic axis
 ROAD_WIDTH = 760
 ROAD_HEIGHTS = (110, 190)  # the least and the most; the road is stretched sideways to fit
 TRACE_STEP = 5  # frames between drawn points of a drive
@@ -33,81 +30,65 @@ def series_colour(index: int) -> str:
     return f"var(--s{index % NUM_SERIES_COLOURS})"
 
 
-def line_chart(series: Mapping[str, Points], colours: Mapping[str, str]) -> str:
+def line_chart(
+    series: Mapping[str, Points],
+    colours: Mapping[str, str],
+    *,
+    x_label: str = "",
+    y_label: str = "",
+    shows: Points = (),
+    is_log: bool | None = None,
+) -> str:
     """Lines (step, value) over one pair of axes; values that are not finite are left out.
 
-    The vertical axis is logarithmic where all values are positive and span more than LOG_RATIO.
+    Args:
+        x_label, y_label: what the axes show, with the unit.
+        shows: points that lie on the axes, whatever the lines are: (0, 0) for an axis that begins at zero.
+        is_log: see axes_around.
     """
     curves = {name: _thinned(points) for name, points in series.items()}
     curves = {name: curve for name, curve in curves.items() if len(curve)}
     if not curves:
         return "<p class=note>no finite value</p>"
-    everything = np.concatenate(list(curves.values()))
-    low, high = everything.min(0), everything.max(0)
-    is_log = low[1] > 0 and high[1] / low[1] > LOG_RATIO
-    x_ticks = _ticks(low[0], high[0])
-    y_ticks = _decades(low[1], high[1]) if is_log else _ticks(low[1], high[1])
-    x_span = (
-        (min(low[0], x_ticks[0]), max(high[0], x_ticks[-1]))
-        if len(x_ticks) > 1
-        else (low[0] - 1, high[0] + 1)
-    )
-    y_span = (min(low[1], y_ticks[0]), max(high[1], y_ticks[-1]))
-
-    def place(points: Numbers) -> Numbers:
-        y, bottom, top = (np.log10(v) if is_log else v for v in (points[:, 1], *y_span))
-        right = (points[:, 0] - x_span[0]) / (x_span[1] - x_span[0])
-        up = (y - bottom) / (top - bottom)
-        x = LEFT + right * (WIDTH - LEFT - RIGHT)
-        return np.stack([x, HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)], 1)
-
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
-    for value in y_ticks:
-        y = place(np.array([[x_span[0], value]]))[0, 1]
-        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="var(--line)"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick_label(value)}</text>')
-    for value in x_ticks:
-        x = place(np.array([[value, y_span[0]]]))[0, 0]
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - 6}" text-anchor="middle">{tick_label(value)}</text>')
+    everything = np.concatenate([*curves.values(), np.reshape(np.asarray(shows, np.float64), (-1, 2))])
+    axes = axes_around(everything, x_label=x_label, y_label=y_label, is_log=is_log)
+    lines = []
     for name, curve in curves.items():
         stroke = f'stroke="{colours[name]}" stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"'
-        parts.append(
-            f'<path d="{_path(place(curve))}" fill="none" {stroke}><title>{escape(name)}</title></path>'
+        lines.append(
+            f'<path d="{_path(axes.place(curve))}" fill="none" {stroke}><title>{escape(name)}</title></path>'
         )
-    return "".join([*parts, "</svg>"])
+    return axes.chart(*lines)
+
+
+def scatter_chart(points: Points, *, x_label: str, y_label: str) -> str:
+    """Dots over axes of one scale, which begin at zero, and the line on which both numbers are the same."""
+    table = _finite(points)
+    if not len(table):
+        return "<p class=note>no finite value</p>"
+    low, high = min(0.0, float(table.min())), float(table.max())
+    corners = np.array([[low, low], [high, high]])
+    axes = axes_around(corners, x_label=x_label, y_label=y_label, is_log=False, height=SCATTER_HEIGHT)
+    ends = axes.place(np.array([[axes.x_span[0]] * 2, [axes.x_span[1]] * 2]))
+    same = f'<path d="{_path(ends)}" fill="none" stroke="var(--faint)" stroke-dasharray="3 4"/>'
+    dots = (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="var(--accent)" opacity=".5"/>'
+        for x, y in axes.place(table)
+    )
+    return axes.chart(same, *dots)
+
+
+def _finite(points: Points) -> Numbers:
+    table = np.asarray(points, np.float64).reshape(-1, 2)
+    return table[np.isfinite(table).all(1)]
 
 
 def _thinned(points: Points) -> Numbers:
     """(n, 2) with n <= MAX_POINTS: finite points, averaged over equal parts if there are more."""
-    table = np.asarray(points, np.float64).reshape(-1, 2)
-    table = table[np.isfinite(table).all(1)]
+    table = _finite(points)
     if len(table) <= MAX_POINTS:
         return table
     return np.stack([part.mean(0) for part in np.array_split(table, MAX_POINTS)])
-
-
-def _ticks(low: float, high: float) -> Numbers:
-    """A few round numbers from at most `low` to at least `high`."""
-    if not high > low:
-        return np.array([low, low + max(abs(low), 1.0)])
-    return np.asarray(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high), np.float64)
-
-
-def _decades(low: float, high: float) -> Numbers:
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    return np.power(10.0, np.arange(first, last + 1, max(1, (last - first) // 5), dtype=np.float64))
-
-
-def tick_label(value: float) -> str:
-    """A short number.
-
-    >>> [tick_label(v) for v in (0.25, 200.0, 15000.0, 2e6, 1e-6)]
-    ['0.25', '200', '15k', '2M', '1e-06']
-    """
-    for size, unit in ((1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if unit == 'k' else size):g}{unit}"
-    return f"{round(value, 10):g}"
 
 
 def _path(points: Numbers) -> str:

@@ -20,9 +20,10 @@ from envs.errors import InputError
 from envs.replay import Replay
 from envs.units import View
 from mbrl import page
+from mbrl.axes import HEIGHT, TOP
 from mbrl.forensics import look_back, seen
 from mbrl.forward_models import SeparatedConfig, Timing, build
-from mbrl.plots import ENDINGS, HEIGHT, TOP, Trace, line_chart, road_chart
+from mbrl.plots import ENDINGS, Trace, line_chart, road_chart, scatter_chart
 from mbrl.report import ExtraTable, Imagined, headline, write_report
 from mbrl.strips import ASPHALT, EGO_COLOUR, strip, to_rgb
 from mbrl.train_model import TrainedModel
@@ -130,6 +131,8 @@ def test_the_whole_page(evaluation, tmp_path):
     ):
         assert words in said
     assert headline(results(evaluation), results(evaluation)["pooled"][0], True) in said
+    assert "Who fails" in said
+    assert "their human had not" in said
     assert outline.tags.count("video") == 1
 
 
@@ -298,6 +301,34 @@ def test_curves_of_any_shape_are_drawn(points):
     assert "nan" not in chart
     assert chart.count("<path") >= 2
     assert len(chart) < 10_000
+
+
+def test_labelled_axes_begin_where_they_are_told_and_leave_room_for_words():
+    options = {"x_label": "seconds <ahead>", "y_label": "metres", "shows": [(0, 0.0)], "is_log": False}
+    chart = line_chart({"a": [(1, 1000.0), (2, 1.0)]}, {"a": "red"}, **options)
+    said = Outline(chart).text
+    assert "seconds <ahead>" in said
+    assert "metres" in said
+    (line,) = re.findall(r'<path d="(M[^"]*l[^"]*)"', chart)
+    first, last = ends_of(line)
+    rows = [float(y) for y in re.findall(r'<path d="M46 ([0-9.]+)H', chart)]
+    assert first[1] == pytest.approx(min(rows), abs=0.2)
+    assert last[1] == pytest.approx(max(rows), abs=0.5), "1 of 1000 is hardly above the 0 that was asked for"
+    words = [float(y) for y in re.findall(r'<text x="[0-9.]+" y="([0-9.]+)"', chart)]
+    assert max(rows) < max(words) <= HEIGHT
+    assert min(words) < min(rows)
+
+
+def test_equal_numbers_lie_on_the_dashed_line():
+    chart = scatter_chart([(0.1, 0.1), (0.4, 0.4), (0.4, 0.2), (float("nan"), 1.0)], x_label="a", y_label="b")
+    (line,) = re.findall(r'<path d="(M[^"]*l[^"]*)"', chart)
+    (x0, y0), (x1, y1) = ends_of(line)
+    dots = [(float(x), float(y)) for x, y in re.findall(r'cx="([0-9.]+)" cy="([0-9.]+)"', chart)]
+    above = [y - (y0 + (x - x0) * (y1 - y0) / (x1 - x0)) for x, y in dots]
+    np.testing.assert_allclose(above[:2], 0, atol=0.3)
+    assert len(dots) == 3
+    assert above[2] > 10, "less on the vertical axis lies lower"
+    assert "no finite value" in scatter_chart([], x_label="a", y_label="b")
 
 
 def test_the_road_shows_every_ending(evaluation):
