@@ -1,128 +1,62 @@
-"""How far what a model says can be trusted: imagination against the replay, U against errors, actions against none.
+"""How far a model's predictions of recorded futures can be trusted: U against errors, actions against none.
 
-imagined against executed   the same actions, driven in the model's futures and among the recorded cars
-calibration                 does U rank the model's real errors?
-sensitivity                 how much worse are predictions when the actions are another example's, or z is unknown?
+calibration   does U rank the model's real errors?
+sensitivity   how much worse are predictions when the actions are another example's, or z is unknown?
+
+An ensemble is examined whole: every example goes through each member, and numbers are means over them (U: their
+disagreement). `headway diagnose` (mbrl.diagnose) computes and draws all of it, with mbrl.executed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.policies import Policy
-from envs.context import Recorded, context_of_observation, context_of_windows
-from envs.costs import Costs
-from envs.drives import Drives, find_drives
+from envs.context import Context, Recorded, context_of_windows
 from envs.recording import Recording, Split
-from envs.replay import Replay
-from envs.windows import Windows
-from envs.world import build_world
-from mbrl.imagination import exact_costs, from_prior, imagine, stepwise, unroll
+from envs.windows import WindowConfig, Windows, WindowSampler
+from mbrl.executed import BATCH, Numbers, correlation
+from mbrl.forward_models import Ensemble
+from mbrl.forward_models.base import ForwardModel
+from mbrl.forward_models.ensemble import num_members
+from mbrl.imagination import Latents, from_prior, stepwise, unroll
 from mbrl.policy_rollouts import inferred
 from mbrl.train_model import TrainedModel, model_windows
 from mbrl.uncertainty import dropout_on
-
-BATCH = 32
-
-
-@dataclass(frozen=True)
-class Executed:
-    """The same actions of E examples, imagined and executed; T steps of the model."""
-
-    imagined_cost: NDArray[np.float32]  # (E, T): C_proximity + 0.2 C_lane + 0.2 C_off_road
-    executed_cost: NDArray[np.float32]  # (E, T)
-    imagined_way: NDArray[np.float32]  # (E, T) m from where it began
-    executed_way: NDArray[np.float32]  # (E, T)
-
-    @property
-    def correlation(self) -> float:
-        """Pearson's, between the examples' mean costs."""
-        return float(np.corrcoef(self.imagined_cost.mean(1), self.executed_cost.mean(1))[0, 1])
-
-
-@torch.no_grad()
-def imagined_against_executed(
-    policy: Policy,
-    trained: TrainedModel,
-    recordings: Sequence[Recording],
-    *,
-    split: Split = "validation",
-    num_examples: int = 128,
-    seed: int = 0,
-) -> Executed:
-    """Let a policy drive through the model from recorded situations, then drive the same actions in the replay."""
-    model, horizon = trained.model, trained.uncertainty.mean.shape[1]
-    timing, view = model.timing, model.config.view
-    history = (timing.frames - 1) * timing.stride + 1
-    drives = _anywhere(recordings, split, history, horizon * timing.stride, num_examples, seed)
-    device = next(model.parameters()).device
-    replay = Replay(recordings, len(drives), history=history, view=view)
-    context = context_of_observation(replay.reset(drives), timing.frames, timing.stride, device)
-    noise = model.noise(
-        len(drives), horizon, like=context.size, generator=torch.Generator().manual_seed(seed)
-    )
-    trajectory = imagine(
-        model, policy, model.encode(context), from_prior(model, noise), horizon,
-        cost=exact_costs(model.gradient, view),
-    )  # fmt: skip
-    start, actions = replay.state[:, :2].copy(), trajectory.actions.cpu().numpy()
-    costs, ways = [], []
-    for t in range(horizon):
-        for _ in range(timing.stride):
-            _, step = replay.step(actions[:, t])
-        costs.append(_total(step.costs))
-        ways.append(np.hypot(*(replay.state[:, :2] - start).T))
-    way = (trajectory.poses[..., :2] - context.now()[:, None, :2]).norm(dim=-1)
-    return Executed(
-        trajectory.costs.total().cpu().numpy(),
-        np.stack(costs, 1).astype(np.float32),
-        way.cpu().numpy(),
-        np.stack(ways, 1).astype(np.float32),
-    )
-
-
-def _total(costs: NDArray[np.float32]) -> NDArray[np.float32]:
-    return Costs(*torch.from_numpy(costs).unbind(-1)).total().numpy()
-
-
-def _anywhere(
-    recordings: Sequence[Recording], split: Split, history: int, ahead: int, num: int, seed: int
-) -> Drives:
-    """`num` drives of a split's cars, each from a random frame on, `ahead` frames before its human arrives."""
-    drives = find_drives(build_world(recordings), recordings, split, history=history)
-    drives = drives.take(np.flatnonzero(drives.human_frame - drives.start_frame >= ahead))
-    rng = np.random.default_rng(seed)
-    drives = drives.take(rng.integers(len(drives), size=num))
-    begin = rng.integers(drives.start_frame, drives.human_frame - ahead + 1)
-    return Drives(drives.vehicle, begin, drives.human_frame, drives.limit_frame)
 
 
 @dataclass(frozen=True)
 class Calibration:
     """U of predictions along recorded actions, and how wrong they were; E examples, T steps."""
 
-    uncertainty: NDArray[np.float32]  # (E, T), the variance over masks, not normalised
-    error: NDArray[np.float32]  # (E, T), the model's squared error, the mean over masks
+    uncertainty: Numbers  # (E, T), the variance over masks or members, summed over pixels, not normalised
+    error: Numbers  # (E, T), the model's squared error (ForwardModel.error), the mean over them
+    traffic: Numbers  # (E,) pixels of vehicles in view at the start: more of them, more to be wrong about
 
     def rank_correlation(self) -> NDArray[np.float64]:
-        """(T,) Spearman's, over examples, at each step."""
-        steps = range(self.error.shape[1])
-        return np.array(
-            [np.corrcoef(ranks(self.uncertainty[:, t]), ranks(self.error[:, t]))[0, 1] for t in steps]
-        )
+        """(T,) Spearman's of U and error, over examples, at each step; NaN where U is the same for all."""
+        return _rank_correlation(self.uncertainty, self.error)
 
-    def reliability(self, num_bins: int = 10) -> NDArray[np.float64]:
-        """(num_bins, 2): mean U and mean error of the examples (all steps) in each quantile of U."""
-        order = np.argsort(self.uncertainty, axis=None)
-        parts = np.array_split(order, num_bins)
-        return np.array([[self.uncertainty.flat[p].mean(), self.error.flat[p].mean()] for p in parts])
+    def rank_correlation_of_traffic(self) -> NDArray[np.float64]:
+        """The same of what needs no model, for comparison."""
+        return _rank_correlation(np.broadcast_to(self.traffic[:, None], self.error.shape), self.error)
+
+    def reliability(self, step: int, num_bins: int = 8) -> NDArray[np.float64]:
+        """(num_bins, 2): mean U and mean error of the examples in each quantile of U, at one step."""
+        u, error = self.uncertainty[:, step], self.error[:, step]
+        parts = np.array_split(np.argsort(u, kind="stable"), min(num_bins, len(u)))
+        return np.array([[u[part].mean(), error[part].mean()] for part in parts])
+
+
+def _rank_correlation(by: Numbers, error: Numbers) -> NDArray[np.float64]:
+    steps = range(error.shape[1])
+    return np.array([correlation(ranks(by[:, t]), ranks(error[:, t])) for t in steps])
 
 
 def ranks(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -142,42 +76,50 @@ def calibration(
     num_masks: int = 8,
     seed: int = 0,
 ) -> Calibration:
-    """Disagreement under dropout and real errors, along recorded actions with z from the prior."""
+    """Disagreement (under dropout, or of members) and real errors, along recorded actions with z from the prior.
+
+    Args:
+        num_masks: of dropout; an ensemble has its members instead.
+    """
     model = trained.model
-    uncertainties, errors = [], []
-    for windows, recorded in _windows(trained, recordings, split, num_examples, seed):
-        context = context_of_windows(windows, recorded.poses.device)
-        horizon = recorded.actions.shape[1]
-        noise = model.noise(
-            context.batch_size, horizon, like=context.size, generator=torch.Generator().manual_seed(seed)
-        )
+    num = num_members(model) if isinstance(model, Ensemble) else num_masks
+    uncertainties, errors, traffic = [], [], []
+    with torch.random.fork_rng(), dropout_on(model):
         torch.manual_seed(seed)
-        z = from_prior(model, noise.repeat(num_masks, 1, 1))
-        with dropout_on(model):
-            many = context.repeat(num_masks)
-            actions = recorded.actions.repeat(num_masks, 1, 1)
+        for context, recorded, _, noise in _examples(trained, recordings, split, num_examples, seed):
+            z, actions = from_prior(model, noise.repeat(num, 1, 1)), recorded.actions.repeat(num, 1, 1)
+            truth = recorded.images.repeat(num, 1, 1, 1, 1), recorded.poses.repeat(num, 1, 1)
             wrong, frames = [], []
-            for t, (_, prediction, h) in enumerate(
-                unroll(model, model.encode(many), stepwise(actions), z, horizon)
-            ):
-                truth = (
-                    x[:, t].repeat(num_masks, *[1] * (x.dim() - 2)) for x in (recorded.images, recorded.poses)
-                )
-                wrong.append(model.error(h, *truth).view(num_masks, -1).mean(0))
-                frames.append(prediction.image)
-        by_mask = torch.stack(frames, 1).view(num_masks, context.batch_size, horizon, -1)
-        uncertainties.append(by_mask.var(0).sum(-1))
-        errors.append(torch.stack(wrong, 1))
-    return Calibration(torch.cat(uncertainties).cpu().numpy(), torch.cat(errors).cpu().numpy())
+            h, horizon = model.encode(context.repeat(num)), actions.shape[1]
+            for t, (_, prediction, after) in enumerate(unroll(model, h, stepwise(actions), z, horizon)):
+                wrong.append(model.error(after, *(x[:, t] for x in truth)).view(num, -1).mean(0))
+                frames.append(_variance(prediction.image, num))
+            uncertainties.append(torch.stack(frames, 1))
+            errors.append(torch.stack(wrong, 1))
+            traffic.append(context.frames[-1][:, 1].sum((-2, -1)))
+    return Calibration(*(torch.cat(parts).cpu().numpy() for parts in (uncertainties, errors, traffic)))
+
+
+def _variance(images: Tensor, num: int) -> Tensor:
+    """(B,): over `num` masks, mask-major, summed over pixels; exactly 0 where they agree."""
+    by_mask = images.view(num, len(images) // num, -1)
+    return (by_mask - by_mask[0]).var(0).sum(-1)
+
+
+class Errors(NamedTuple):
+    """Of what the ego would see and where it would be, against what it saw and where it was; means over examples."""
+
+    picture: NDArray[np.float64]  # (T,) mean squared error of a pixel within [0, 1]
+    place: NDArray[np.float64]  # (T,) m
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Mean squared errors (T,) of predictions along recorded futures."""
+    """How wrong predictions along recorded futures are, in the ego's view."""
 
-    prior: NDArray[np.float32]  # recorded actions, z from the prior
-    posterior: NDArray[np.float32]  # recorded actions, z from the posterior
-    shuffled: NDArray[np.float32]  # another example's actions, z from the posterior
+    prior: Errors  # recorded actions, z from the prior
+    posterior: Errors  # recorded actions, z from the posterior
+    shuffled: Errors  # another example's actions, z from the posterior
 
 
 @torch.no_grad()
@@ -191,36 +133,59 @@ def sensitivity(
 ) -> Sensitivity:
     """What predictions owe to the actions and to z. A model that ignores actions is as good with shuffled ones."""
     model = trained.model
-    found: dict[str, list[Tensor]] = {"prior": [], "posterior": [], "shuffled": []}
-    for windows, recorded in _windows(trained, recordings, split, num_examples, seed):
-        context = context_of_windows(windows, recorded.poses.device)
-        actions, horizon = recorded.actions, recorded.actions.shape[1]
-        noise = model.noise(
-            context.batch_size, horizon, like=context.size, generator=torch.Generator().manual_seed(seed)
-        )
-        z = inferred(model, context, recorded, noise)
-        cases = {
-            "prior": (actions, from_prior(model, noise)),
-            "posterior": (actions, stepwise(z)),
-            "shuffled": (actions.roll(1, 0), stepwise(z)),
+    members = num_members(model)
+    sums = {name: np.zeros((2, 1)) for name in ("prior", "posterior", "shuffled")}
+    for context, recorded, seen, noise in _examples(trained, recordings, split, num_examples, seed):
+        many, eps = context.repeat(members), noise.repeat(members, 1, 1)
+        future = Recorded(*(x.repeat(members, *[1] * (x.dim() - 1)) for x in vars(recorded).values()))
+        z = stepwise(inferred(model, many, future, eps))
+        shuffled = recorded.actions.roll(1, 0).repeat(members, 1, 1)
+        cases: dict[str, tuple[Tensor, Latents]] = {
+            "prior": (future.actions, from_prior(model, eps)),
+            "posterior": (future.actions, z),
+            "shuffled": (shuffled, z),
         }
-        for name, (chosen, latent) in cases.items():
-            steps = unroll(model, model.encode(context), stepwise(chosen), latent, horizon)
-            error = [
-                model.error(h, recorded.images[:, t], recorded.poses[:, t]).mean()
-                for t, (_, _, h) in enumerate(steps)
-            ]
-            found[name].append(torch.stack(error))
-    return Sensitivity(**{name: torch.stack(errors).mean(0).cpu().numpy() for name, errors in found.items()})
+        for name, (actions, latent) in cases.items():
+            sums[name] = sums[name] + _wrong(model, many, actions, latent, seen)
+    return Sensitivity(**{name: Errors(*(total / num_examples)) for name, total in sums.items()})
 
 
-def _windows(
+def _wrong(
+    model: ForwardModel[Any], context: Context, actions: Tensor, z: Latents, seen: Recorded
+) -> NDArray[np.float64]:
+    """(2, T): errors of picture and place, the mean over members, added up over examples."""
+    members, horizon = num_members(model), actions.shape[1]
+    steps = unroll(model, model.encode(context), stepwise(actions), stepwise(z), horizon)
+    errors = []
+    for t, (_, prediction, _) in enumerate(steps):
+        picture = prediction.image - seen.images[:, t].repeat(members, 1, 1, 1)
+        away = (prediction.pose - seen.poses[:, t].repeat(members, 1))[:, :2]
+        errors.append(torch.stack([picture.square().mean((-3, -2, -1)).sum(), away.norm(dim=-1).sum()]))
+    return (torch.stack(errors, 1).double() / members).cpu().numpy()
+
+
+def _examples(
     trained: TrainedModel, recordings: Sequence[Recording], split: Split, num_examples: int, seed: int
-) -> Iterator[tuple[Windows, Recorded]]:
-    """Batches of recorded futures as the model's training has them, unperturbed."""
+) -> Iterator[tuple[Context, Recorded, Recorded, Tensor]]:
+    """Batches of what was seen, the future as the model's training has it, the same as the ego saw it, and noise."""
     model, horizon = trained.model, trained.uncertainty.mean.shape[1]
     device = next(model.parameters()).device
-    sampler = model_windows(model, recordings, horizon, min(BATCH, num_examples), seed=seed, split=split)
-    for i in range(-(-num_examples // BATCH)):
-        windows = sampler.batch(i)
-        yield windows, Recorded.of(windows, device)
+    size = -(-num_examples // -(-num_examples // BATCH))  # batches as equal as can be: none of one example
+    sampler = model_windows(model, recordings, horizon, size, seed=seed, split=split)
+    config = WindowConfig(
+        context=model.timing.context, targets=model.timing.targets(horizon), view=model.config.view
+    )
+    as_ego = WindowSampler(recordings, config, batch_size=size, split=split, seed=seed)  # draws the same rows
+    generator = torch.Generator().manual_seed(seed)
+    for i, first in enumerate(range(0, num_examples, size)):
+        num = min(size, num_examples - first)
+        windows = _first(sampler.batch(i), num)
+        recorded = Recorded.of(windows, device)
+        seen = recorded if model.observer == "ego" else Recorded.of(_first(as_ego.batch(i), num), device)
+        context = context_of_windows(windows, device)
+        noise = model.noise(num, horizon, like=context.size, generator=generator)
+        yield context, recorded, seen, noise
+
+
+def _first(windows: Windows, num: int) -> Windows:
+    return Windows(*(column[:num] for column in vars(windows).values()))

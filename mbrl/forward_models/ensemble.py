@@ -122,3 +122,8 @@ class Ensemble(ForwardModel[States]):
                 for m, s, chunk in zip(self._each(), h, self._chunks(image, pose), strict=True)
             ]
         )
+
+
+def num_members(model: ForwardModel[Any]) -> int:
+    """Of an ensemble, whose examples come in so many chunks (see Context.repeat); 1 for any other model."""
+    return len(model.members) if isinstance(model, Ensemble) else 1

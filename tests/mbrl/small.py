@@ -13,7 +13,16 @@ from envs.context import Context, context_of_windows
 from envs.recording import Recording
 from envs.units import View
 from envs.windows import WindowConfig, Windows, WindowSampler
-from mbrl.forward_models import ForwardModel, PaperConfig, SeparatedConfig, SeparatedModel, Timing, build
+from mbrl.forward_models import (
+    Ensemble,
+    EnsembleConfig,
+    ForwardModel,
+    PaperConfig,
+    SeparatedConfig,
+    SeparatedModel,
+    Timing,
+    build,
+)
 
 VIEW = View(height=41, width=18)
 TIMING = Timing(frames=3, stride=2)
@@ -44,6 +53,27 @@ def small_model(variant: str, seed: int = 0, **changes: Any) -> ForwardModel[Any
     model = build(replace(VARIANTS[variant], **changes))
     if isinstance(model, SeparatedModel):
         nn.init.normal_(model.head.weight, std=0.03)
+    return model.eval()
+
+
+def ensemble_config(variant: str, members: int = 3) -> EnsembleConfig:
+    """So many of a variant."""
+    member = VARIANTS[variant]
+    assert isinstance(member, PaperConfig | SeparatedConfig)
+    return EnsembleConfig(member=member, members=members)
+
+
+def small_ensemble(variant: str, *, alike: bool = False) -> Ensemble:
+    """An evaluated ensemble of three, which are one and the same if they are `alike`."""
+    torch.manual_seed(0)
+    model = build(ensemble_config(variant))
+    assert isinstance(model, Ensemble)
+    if variant == "separated":
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.1)
+    if alike:
+        for member in model.members[1:]:
+            member.load_state_dict(model.members[0].state_dict())
     return model.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,16 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.policies import Policy, PolicyConfig
+from envs.errors import InputError
+from envs.kinematics import step as drive
 from envs.recording import Recording
-from mbrl.diagnostics import Calibration, calibration, imagined_against_executed, ranks, sensitivity
+from mbrl.diagnostics import Calibration, _examples, calibration, ranks, sensitivity
 from mbrl.forward_models import PaperModel
 from mbrl.train_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.agents.scenes import clean_traffic
-from tests.mbrl.small import VIEW, small_model
-
-SMALL = PolicyConfig(frames=3, stride=2, back=(0, 2), view=VIEW, channels=(3, 4, 4), hidden=8)
+from tests.mbrl.small import VARIANTS, small_ensemble, small_model
 
 
 @cache
@@ -38,68 +38,151 @@ def test_ranks_are_the_order_and_ties_share() -> None:
 
 def test_calibration_s_numbers_are_their_definitions() -> None:
     rng = np.random.default_rng(0)
-    u = rng.random((200, 2)).astype(np.float32)
-    known = Calibration(u, np.stack([np.exp(3 * u[:, 0]), -u[:, 1]], 1))
-    np.testing.assert_allclose(known.rank_correlation(), [1, -1], atol=1e-9)
-    noise = Calibration(u, rng.random((200, 2)).astype(np.float32))
-    assert np.abs(noise.rank_correlation()).max() < 0.25
-    bins = Calibration(u, 2 * u).reliability(4)
-    np.testing.assert_allclose(bins[:, 1], 2 * bins[:, 0], rtol=1e-5)
-    assert (np.diff(bins[:, 0]) > 0).all()
-    np.testing.assert_allclose(bins[:, 0].mean(), u.mean(), rtol=1e-5)
-
-
-@pytest.mark.parametrize("variant", ["vae", "separated"])
-def test_the_ego_goes_where_it_was_imagined_to_go_if_its_motion_is_exact(variant: str) -> None:
-    """The separated model integrates it; a network that was never trained does not know it."""
-    torch.manual_seed(0)
-    found = imagined_against_executed(
-        Policy(SMALL), trained(variant), [traffic()], split="all", num_examples=12
-    )
-    assert found.imagined_cost.shape == found.executed_way.shape == (12, 3)
-    apart = np.abs(found.imagined_way - found.executed_way).max()
-    assert apart < 0.02 if variant == "separated" else apart > 0.1
-    assert (found.executed_way[:, -1] > 1).all()
-    assert ((found.executed_cost >= 0) & (found.executed_cost <= 1.4)).all()
-    again = imagined_against_executed(
-        Policy(SMALL), trained(variant), [traffic()], split="all", num_examples=12
-    )
-    assert again.executed_cost.shape == (12, 3)
+    u = rng.random((200, 3)).astype(np.float32)
+    u[:, 2] = 0.3
+    known = Calibration(u, np.stack([np.exp(3 * u[:, 0]), -u[:, 1], rng.random(200)], 1), -u[:, 1])
+    np.testing.assert_allclose(known.rank_correlation(), [1, -1, np.nan], atol=1e-9)
+    assert known.rank_correlation_of_traffic()[1] == pytest.approx(1)
+    assert abs(known.rank_correlation_of_traffic()[0]) < 0.25
+    noise = Calibration(u, rng.random((200, 3)).astype(np.float32), u[:, 0])
+    assert np.abs(noise.rank_correlation()[:2]).max() < 0.25
+    for step in (0, 1):
+        bins = Calibration(u, u * [2, 3, 0], u[:, 0]).reliability(step, 4)
+        np.testing.assert_allclose(bins[:, 1], (2 + step) * bins[:, 0], rtol=1e-5)
+        assert (np.diff(bins[:, 0]) > 0).all()
+        np.testing.assert_allclose(bins[:, 0].mean(), u[:, step].mean(), rtol=1e-5)
 
 
 def test_untrained_models_are_uncertain_and_wrong() -> None:
-    found = calibration(trained("vae"), [traffic()], split="all", num_examples=10, num_masks=3)
-    assert found.uncertainty.shape == found.error.shape
-    assert found.uncertainty.shape[1] == 3
+    model, random_state = trained("vae"), torch.get_rng_state()
+    found = calibration(model, [traffic()], split="all", num_examples=33, num_masks=3)
+    assert found.uncertainty.shape == found.error.shape == (33, 3), "no more and no fewer than asked for"
     assert (found.uncertainty > 0).all()
     assert (found.error > 0).all()
+    assert torch.equal(torch.get_rng_state(), random_state)
+    seen = [context.frames[-1][:, 1] for context, *_ in _examples(model, [traffic()], "all", 33, seed=0)]
+    np.testing.assert_allclose(found.traffic, torch.cat(seen).flatten(1).sum(1), rtol=1e-5)
+
+
+def test_a_model_without_dropout_has_no_uncertainty_to_rank_by() -> None:
+    model = small_model("vae")
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    found = calibration(TrainedModel(model, Uncertainty(3)), [traffic()], split="all", num_examples=8)
+    assert (found.uncertainty == 0).all()
+    assert np.isnan(found.rank_correlation()).all()
 
 
 class Knowing(PaperModel):
-    """Predicts that the ego moves as its actions say, or as somebody else's do not."""
+    """Predicts that the ego moves as its actions say, or goes straight on whatever they say."""
 
-    def error(self, h: Any, image: Tensor, pose: Tensor) -> Tensor:
-        return (h.context.poses[:, -1, 3] - pose[:, 3]).square()
-
-    def _pose(self, u: Tensor, last: Tensor) -> Tensor:
-        return torch.cat([last[:, :3], last[:, 3:] + self.told[:, :1] * self.timing.step_seconds], 1)
+    listens: bool
 
     def step(self, h: Any, action: Tensor, z: Tensor) -> Any:
         self.told = action if self.listens else torch.zeros_like(action)
         return super().step(h, action, z)
 
+    def _pose(self, u: Tensor, last: Tensor) -> Tensor:
+        for _ in range(self.timing.stride):
+            last = drive(last, self.told, self.timing.dt)
+        return last
+
 
 @pytest.mark.parametrize("listens", [True, False])
 def test_shuffled_actions_hurt_a_model_that_listens(listens: bool) -> None:
     model = small_model("vae")
-    assert isinstance(model, PaperModel)
     model.__class__ = Knowing
     model.listens = listens  # type: ignore[assignment]
     found = sensitivity(TrainedModel(model, Uncertainty(3)), [traffic()], split="all", num_examples=32)
-    assert found.prior.shape == (3,)
-    np.testing.assert_allclose(found.prior, found.posterior, rtol=1e-5)  # z matters nothing to it
+    assert found.prior.place.shape == found.prior.picture.shape == (3,)
+    np.testing.assert_allclose(found.prior.place, found.posterior.place, rtol=1e-5)  # z matters nothing to it
     if listens:
-        assert (found.posterior < 1e-3).all()
-        assert (found.shuffled > 5 * found.posterior).all()
+        assert (found.posterior.place < 0.01).all()
+        assert (found.shuffled.place > 5 * found.posterior.place).all()
     else:
-        np.testing.assert_allclose(found.shuffled, found.posterior, rtol=1e-5)
+        np.testing.assert_allclose(found.shuffled.place, found.posterior.place, rtol=1e-5)
+
+
+class Oracle(PaperModel):
+    """Its posterior hands on where the ego was next, relative to where it is, and its step goes where z says."""
+
+    def posterior(self, h: Any, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        mu = (pose - h.context.now())[:, :3]
+        return mu, torch.full_like(mu, -torch.inf)
+
+    def step(self, h: Any, action: Tensor, z: Tensor) -> Any:
+        self.told = z
+        return super().step(h, action, z)
+
+    def _pose(self, u: Tensor, last: Tensor) -> Tensor:
+        return torch.cat([last[:, :3] + self.told, last[:, 3:]], 1)
+
+
+def test_what_z_is_told_helps_a_model_that_uses_it() -> None:
+    model = small_model("vae")
+    model.__class__ = Oracle
+    found = sensitivity(TrainedModel(model, Uncertainty(3)), [traffic()], split="all", num_examples=32)
+    assert (found.posterior.place < 1e-3).all()
+    assert (found.prior.place > 0.5).all()
+    np.testing.assert_array_equal(found.shuffled.place, found.posterior.place)
+
+
+def test_the_separated_model_s_pictures_are_worse_with_another_s_actions() -> None:
+    """Its scene does not depend on the action, but what the ego sees of it does."""
+    found = sensitivity(trained("separated", 10), [traffic()], split="all", num_examples=32)
+    assert (found.posterior.place < 0.02).all()
+    assert found.shuffled.place[-1] > 10 * found.posterior.place[-1]
+    assert found.shuffled.picture[-1] > 1.1 * found.posterior.picture[-1]
+
+
+def test_the_ego_s_view_is_of_the_same_windows() -> None:
+    model = trained("separated")
+    for context, recorded, seen, _ in _examples(model, [traffic()], "all", 40, seed=3):
+        speed = context.now()[:, 3]
+        straight_on, driven = (
+            (x.poses[:, 0, :2] - context.now()[:, :2]).norm(dim=-1) for x in (recorded, seen)
+        )
+        np.testing.assert_allclose(straight_on, speed * 0.2, atol=1e-3)
+        np.testing.assert_allclose(driven, straight_on, atol=0.1)
+    for _, recorded, seen, _ in _examples(trained("vae"), [traffic()], "all", 4, seed=3):
+        assert seen is recorded
+
+
+@pytest.mark.parametrize("variant", ["vae", "separated"])
+def test_an_ensemble_of_one_and_the_same_model_is_that_model(variant: str) -> None:
+    together = TrainedModel(small_ensemble(variant, alike=True), Uncertainty(3))
+    alone = TrainedModel(small_ensemble(variant, alike=True).members[0], Uncertainty(3))  # type: ignore[arg-type]
+    options: dict[str, Any] = {"split": "all", "num_examples": 10}
+    whole, single = (sensitivity(model, [traffic()], **options) for model in (together, alone))
+    for case in ("prior", "posterior", "shuffled"):
+        np.testing.assert_allclose(getattr(whole, case), getattr(single, case), rtol=1e-4)
+
+
+def test_an_ensemble_s_uncertainty_is_that_its_members_disagree() -> None:
+    """However many masks are asked for: it has its members."""
+    for alike in (True, False):
+        model = small_ensemble("vae", alike=alike)
+        for module in model.modules():
+            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                module.p = 0.0
+        found = calibration(
+            TrainedModel(model, Uncertainty(3)), [traffic()], split="all", num_examples=8, num_masks=7
+        )
+        assert found.uncertainty.shape == (8, 3)
+        assert (found.uncertainty < 1e-9).all() if alike else (found.uncertainty > 1e-6).all()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_model_is_examined(variant: str) -> None:
+    model = trained(variant)
+    found = calibration(model, [traffic()], split="all", num_examples=3, num_masks=2)
+    assert np.isfinite(found.error).all()
+    errors = sensitivity(model, [traffic()], split="all", num_examples=3)
+    assert all(np.isfinite(getattr(errors, case)).all() for case in ("prior", "posterior", "shuffled"))
+
+
+def test_a_recording_that_is_too_short_is_refused() -> None:
+    short = replace(traffic(), site=replace(traffic().site, start=400.0, goal=401.0))
+    with pytest.raises(InputError, match="no car of the all split"):
+        sensitivity(trained("vae", 400), [short], split="all")

@@ -13,11 +13,7 @@ from agents.policies import Policy, PolicyConfig
 from envs.errors import InputError
 from mbrl.forward_models import (
     Ensemble,
-    EnsembleConfig,
     ForwardModel,
-    PaperConfig,
-    SeparatedConfig,
-    build,
     config_from_dict,
     config_to_dict,
 )
@@ -28,7 +24,7 @@ from mbrl.train_policy import train_policy
 from mbrl.uncertainty import disagreement
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.runs import Notebook, Quiet, Untrained, notebook
-from tests.mbrl.small import VARIANTS, VIEW, random_context
+from tests.mbrl.small import VIEW, ensemble_config, random_context, small_ensemble
 
 __all__ = ["notebook"]  # a fixture
 
@@ -36,28 +32,9 @@ SMALL = PolicyConfig(frames=3, stride=2, back=(0, 2), view=VIEW, channels=(3, 4,
 CASES = ["vae", "vae, learned prior", "separated"]
 
 
-def config(variant: str, members: int = 3) -> EnsembleConfig:
-    member = VARIANTS[variant]
-    assert isinstance(member, PaperConfig | SeparatedConfig)
-    return EnsembleConfig(member=member, members=members)
-
-
-def ensemble(variant: str, *, alike: bool = False) -> Ensemble:
-    torch.manual_seed(0)
-    model = build(config(variant))
-    assert isinstance(model, Ensemble)
-    if variant == "separated":
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.1)
-    if alike:
-        for member in model.members[1:]:
-            member.load_state_dict(model.members[0].state_dict())
-    return model.eval()
-
-
 @pytest.mark.parametrize("variant", CASES)
 def test_each_chunk_is_imagined_by_its_member_alone(variant: str) -> None:
-    model, policy = ensemble(variant), Policy(SMALL)
+    model, policy = small_ensemble(variant), Policy(SMALL)
     context = random_context(2)
     noise = model.noise(2, 3, like=context.size, generator=torch.Generator().manual_seed(0))
     cost = exact_costs(model.gradient, VIEW)
@@ -86,7 +63,7 @@ def test_each_chunk_is_imagined_by_its_member_alone(variant: str) -> None:
 @pytest.mark.parametrize("variant", CASES)
 def test_it_disagrees_only_if_its_members_do(variant: str) -> None:
     for alike in (True, False):
-        model, context = ensemble(variant, alike=alike), random_context(2)
+        model, context = small_ensemble(variant, alike=alike), random_context(2)
         z = torch.zeros(6, 2, model.z_dim)
         trajectory = imagine(
             model, Policy(SMALL), model.encode(context.repeat(3)), z, 2,
@@ -97,16 +74,17 @@ def test_it_disagrees_only_if_its_members_do(variant: str) -> None:
 
 
 def test_a_batch_that_is_no_chunks_is_refused() -> None:
-    model = ensemble("vae")
+    model = small_ensemble("vae")
     with pytest.raises(ValueError, match="4 examples are no 3 chunks"):
         model.encode(random_context(4))
 
 
 def test_its_config_survives_json() -> None:
     for variant in CASES:
-        assert config_from_dict(json.loads(json.dumps(config_to_dict(config(variant))))) == config(variant)
+        config = ensemble_config(variant)
+        assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
     with pytest.raises(ValueError, match="at least two"):
-        config("vae", members=1)
+        ensemble_config("vae", members=1)
 
 
 @pytest.mark.parametrize("variant", ["vae", "separated"])
@@ -114,8 +92,8 @@ def test_it_is_trained_member_by_member_and_a_policy_through_it(
     variant: str, tmp_path: Path, notebook: Notebook
 ) -> None:
     training = ModelTraining(
-        model=config(variant, members=2), stages=(Stage(steps=2, updates=2, batch_size=2),), masks=2, horizon=3,
-        uncertainty_batches=1,
+        model=ensemble_config(variant, members=2), stages=(Stage(steps=2, updates=2, batch_size=2),),
+        masks=2, horizon=3, uncertainty_batches=1,
     )  # fmt: skip
     traffic = clean_traffic(num_cars=40)
     trained = train_model(training, [traffic], tmp_path / "model", progress=Quiet)
