@@ -48,7 +48,7 @@ def results(evaluation: Evaluation) -> dict[str, Any]:
         ],
     }
     pooled = _pooled(evaluation)
-    return _plain(data | ({"pooled": pooled} if pooled else {}))
+    return plain(data | ({"pooled": pooled} if pooled else {}))
 
 
 def _pooled(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -63,12 +63,12 @@ def _pooled(evaluation: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same with NaN and infinities as None, which JSON can hold."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -127,7 +127,7 @@ def car_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 "seconds_for_stretch": float(times[0][i]),
                 "human_seconds_for_stretch": float(times[1][i]),
             }
-            yield {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in _plain(row).items()}
+            yield {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in plain(row).items()}
 
 
 def table(data: Mapping[str, Any], width: int = WIDE) -> Table:

@@ -30,6 +30,7 @@ Recordings = Annotated[
     UseAppendAction[tuple[tuple[Path, ...], ...]],
     arg(metavar="FILE...", help_behavior_hint="(required, repeatable)"),
 ]
+OwnRecordings = Annotated[UseAppendAction[tuple[tuple[Path, ...], ...]], arg(metavar="FILE...")]
 Agents = Annotated[
     UseAppendAction[tuple[str, ...]], arg(metavar="AGENT", help_behavior_hint="(required, repeatable)")
 ]
@@ -276,6 +277,45 @@ def evaluate(
     console.print(table(write_results(evaluation, out), console.width))
 
 
+def diagnose(
+    out: Annotated[Path, arg(metavar="DIR")],
+    model: Annotated[Path | None, arg(metavar="DIR")] = None,
+    policy: Annotated[Path | None, arg(metavar="DIR")] = None,
+    recording: OwnRecordings = (),
+    split: Literal["test", "validation", "train", "all"] = "validation",
+    situations: int = 256,
+    masks: int = 8,
+    seed: int = 0,
+    device: Device = "cpu",
+) -> None:
+    """See how far a forward model can be trusted: DIR/diagnosis.html and DIR/diagnosis.json.
+
+    Args:
+        out: folder for both files.
+        model: folder of a trained forward model; by default the one that ships with headway.
+        policy: folder of the policy that drives in its futures; by default the one that ships with headway.
+        recording: recordings to examine it on; by default the one that ships with headway.
+        split: which of the recorded cars are taken over.
+        situations: how many recorded situations each measurement takes.
+        masks: how many dropout masks may disagree; an ensemble has its members instead.
+        seed: of everything random.
+        device: where networks run.
+    """
+    _require_readable(*(folder for folder in (model, policy) if folder is not None))
+    from envs import SAMPLE
+
+    files = _all_files(recording or ((SAMPLE,),))
+    _require_folder(out)
+    _require_device(device)
+    from mbrl.diagnose import as_text, diagnose
+
+    data = diagnose(
+        out, files, model=model, policy=policy, split=split, situations=situations, masks=masks, seed=seed,
+        device=device,
+    )  # fmt: skip
+    print(as_text(data))
+
+
 def reproduce(
     recording: Recordings,
     out: Annotated[Path, arg(metavar="DIR")],
@@ -334,6 +374,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-model": train_model,
     "train-policy": train_policy,
     "evaluate": evaluate,
+    "diagnose": diagnose,
     "reproduce": reproduce,
     "bench": bench,
 }

@@ -270,7 +270,7 @@ def _facts(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
         "traffic": evaluation.traffic,
         "bootstrap seed": evaluation.seed,
     }
-    everything = flatten({**facts, "evaluation": scored, "versions": _versions()})
+    everything = flatten({**facts, "evaluation": scored, "versions": versions()})
     rows = [[escape(key), escape(_as_text(value))] for key, value in everything.items()]
     return table(["", ""], rows, text_columns=(0, 1))
 
@@ -279,7 +279,8 @@ def _as_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of what the numbers depend on."""
     found = {"python": platform.python_version()}
     for name in VERSIONS:
         try:

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from agents.evaluate import evaluate
 from agents.learned import LearnedAgent
-from agents.policies import Policy
+from agents.policies import Policy, PolicyConfig
 from envs.errors import InputError
 from envs.recording import Recording
 from mbrl import data_parallel
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.critics import LearnedCost, ValueFunction
 from mbrl.forward_models import Ensemble
+from mbrl.forward_models.base import ForwardModel
 from mbrl.loop import train
 from mbrl.policy_losses import Loss
 from mbrl.policy_rollouts import Imagined, imitation_losses
@@ -131,15 +132,20 @@ def train_policy(
     return best if data_parallel.is_main() else load_policy(out, device)[0]
 
 
-def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
-    """A model is unrolled from what the policy sees: both must look back alike."""
-    p, model = config.policy, trained.model
-    sees = (p.view, p.frames, p.stride)
+def check_sees_alike(policy: PolicyConfig, model: ForwardModel[Any]) -> None:
+    """A model is unrolled from what the policy sees. Raises InputError unless both look back alike."""
+    p, sees = policy, (policy.view, policy.frames, policy.stride)
     if (model.config.view, model.timing.frames, model.timing.stride) != sees:
         raise InputError(
             f"the model sees {model.timing.frames} frames, {model.timing.stride} apart, of {model.config.view}, the"
             f" policy {p.frames}, {p.stride} apart, of {p.view}; train both with one preset"
         )
+
+
+def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
+    """Raise InputError if a policy cannot be trained through a model as its config wants it."""
+    model = trained.model
+    check_sees_alike(config.policy, model)
     fitted = trained.uncertainty.mean.shape[1]
     if config.method == "mper" and model.observer != "ego":
         raise InputError(

@@ -33,6 +33,7 @@ SHAPES = {
     "train-model": "train-model --recording {file} {file} --preset quick --out {tmp}/out",
     "train-policy": "train-policy --model {tmp} --recording {file} --out {tmp}/out",
     "evaluate": "evaluate --recording {file} --agent human --agent no-action --agent {tmp} --out {tmp}/out",
+    "diagnose": "diagnose --model {tmp} --policy {tmp} --recording {file} --split test --out {tmp}/out",
     "reproduce": "reproduce --recording {file} --out {tmp}/out --seeds 0 1 2 --rows imitation mpur-vae --ray",
     "bench": "bench replay --json",
 }
