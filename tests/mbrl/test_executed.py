@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from agents.policies import Policy, PolicyConfig
+from envs.context import Context
 from envs.errors import InputError
 from mbrl.executed import Executed, correlation, imagined_against_executed
 from mbrl.forward_models import SeparatedConfig, build
@@ -74,6 +76,24 @@ def test_an_ensemble_of_one_and_the_same_model_is_that_model(variant: str) -> No
     )  # type: ignore[arg-type]
     for name in ("vehicle", "imagined_cost", "executed_cost", "imagined_way", "executed_way"):
         np.testing.assert_allclose(getattr(whole, name), getattr(alone, name), rtol=1e-4, atol=1e-5)
+
+
+class Reacting(Policy):
+    """Brakes by the vehicles it sees, of which each member imagines others."""
+
+    def forward(self, context: Context) -> Tensor:
+        brake = -20 * context.frames[-1][:, 1].mean((1, 2)).clamp(max=0.1)  # 2 m/s^2: any car can
+        return torch.stack([brake, torch.zeros_like(brake)], 1)
+
+
+def test_one_plan_is_driven_under_every_member() -> None:
+    """The first member's: if each drove its own, the executed ways would not be the mean of the imagined ones."""
+    model, dense = small_ensemble("separated"), orderly_traffic(headway=1.0)
+    found = imagined_against_executed(
+        Reacting(SMALL), TrainedModel(model, Uncertainty(10)), [dense], split="all", num_examples=20
+    )
+    assert found.executed_way[:, -1].std() > 0.5
+    np.testing.assert_allclose(found.imagined_way, found.executed_way, atol=0.02)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
