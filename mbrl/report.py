@@ -49,6 +49,15 @@ class ExtraTable(NamedTuple):
     note: str = ""
 
 
+class ExtraChart(NamedTuple):
+    """Anything else that is worth a chart."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Mapping[str, Points]
+
+
 def write_report(
     path: str | Path,
     evaluation: Evaluation,
@@ -56,6 +65,7 @@ def write_report(
     curves: Mapping[str, Mapping[str, Points]] | None = None,
     imagined: Sequence[Imagined] = (),
     tables: Sequence[ExtraTable] = (),
+    charts: Sequence[ExtraChart] = (),
     facts: Mapping[str, Any] | None = None,
     video_path: str | Path | None = None,
     trained: TrainedModel | None = None,
@@ -93,6 +103,7 @@ def write_report(
         section("Imagined and real", _imagined(imagined), note=IMAGINED_NOTE),
         section("Training", *_curves(curves or {})),
         *(section(t.title, _extra(t), note=t.note) for t in tables),
+        *(section(chart.title, *_chart(chart)) for chart in charts),
         section("How it was made", card(_facts(evaluation, facts or {}))),
     ]
     with atomic_path(path) as temporary:
@@ -257,6 +268,12 @@ def _curves(curves: Mapping[str, Mapping[str, Points]]) -> list[str]:
         for measure in measures
     ]
     return [legend(colours.items()), f"<div class=grid>{''.join(charts)}</div>"] if charts else []
+
+
+def _chart(chart: ExtraChart) -> tuple[str, str]:
+    colours = {name: series_colour(i) for i, name in enumerate(chart.lines)}
+    drawn = line_chart(chart.lines, colours, x_label=chart.x_label, y_label=chart.y_label, is_log=False)
+    return legend(colours.items()), card(drawn)
 
 
 def _extra(extra: ExtraTable) -> str:

@@ -12,28 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from agents import Agent, Human, NoAction
 from agents.evaluate import Evaluation
 from agents.learned import LearnedAgent
 from agents.results import write_results
 from envs.errors import InputError
 from envs.formats import read_parquet
-from envs.formats.atomic import atomic_path
-from mbrl.checkpoint import read_header
-from mbrl.loop import read_curves
 from mbrl.policy_training import PolicyTraining
 from mbrl.presets import Preset
-from mbrl.report import ExtraTable, write_report
-from mbrl.rows import FULL_HORIZON, Row, models, rows, start_of
+from mbrl.rows import Row, models, rows, start_of
+from mbrl.rows_page import RESULTS_FILE, seed_folder, write_page
 from mbrl.side_by_side import Job, run_together
 from mbrl.train_model import ModelTraining, load_model, train_model
-from mbrl.train_policy import POLICY_FILE, load_policy, train_policy
+from mbrl.train_policy import load_policy, train_policy
 
 RunJobs = Callable[[Sequence[Job]], None]
-RESULTS_FILE, TABLE_FILE, REPORT_FILE = "results.json", "results.md", "report.html"
-Summary = Mapping[str, Any]
 
 
 def reproduce(
@@ -82,7 +75,7 @@ def reproduce(
     if not _is_driven(out / RESULTS_FILE, recordings, names, seeds):
         evaluation = _drive(out, recordings, of_seed, device)
         write_results(evaluation, out)
-        _write_page(out, evaluation, chosen, preset, seeds)
+        write_page(out, evaluation, chosen, preset, seeds)
 
 
 def _is_driven(path: Path, files: Sequence[Path], names: Sequence[str], seeds: Sequence[int]) -> bool:
@@ -111,11 +104,6 @@ def start_folder(row: Row, preset: Preset) -> str:
     return ("imitation" if own else "imitation-separated") + (
         "" if share == 1 else f"-data-{100 * share:.0f}"
     )
-
-
-def seed_folder(out: Path, seed: int) -> Path:
-    """Where everything of a seed is."""
-    return out / f"seed-{seed}"
 
 
 def _model(
@@ -158,89 +146,3 @@ def _drive(out: Path, files: Sequence[Path], of_seed: Mapping[int, Sequence[Row]
             policy, _ = load_policy(seed_folder(out, seed) / "policies" / of[k].name, device)
             agents.append(LearnedAgent(policy, of[k].name, seed, device))
     return evaluate_with_bars(agents, _read(files), names=[path.name for path in files])
-
-
-def summaries(data: Summary) -> dict[str, tuple[Summary, float | None]]:
-    """Agent -> its numbers over all seeds, and the standard deviation of success over seeds (None for one)."""
-    pooled = {row["name"]: row for row in data.get("pooled", [])}
-    found: dict[str, tuple[Summary, float | None]] = {}
-    for row in data["agents"]:
-        name = row["name"]
-        by_seed = [r["success"] for r in data["agents"] if r["name"] == name]
-        deviation = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None
-        found[name] = (pooled.get(name, row), deviation)
-    return found
-
-
-def markdown(data: Summary, chosen: Sequence[Row]) -> str:
-    """The table as Markdown, a section after the other."""
-    found = summaries(data)
-    sections = {"baselines": ["human", "no-action"]}
-    for row in chosen:
-        sections.setdefault(row.section, []).append(row.name)
-    lines = [f"{data['cars']} test cars of {data['recording']}; 95 % intervals over cars (and seeds)."]
-    for title, names in sections.items():
-        lines += ["", f"| {title} | success % | over seeds | distance m | at fault | speed vs human |"]
-        lines.append("|---|---|---|---|---|---|")
-        for name in names:
-            of, deviation = found[name]
-            low, high = (100 * bound for bound in of["success_ci"])
-            over = "" if deviation is None else f"± {100 * deviation:.1f}"
-            speed = "" if of["speed_vs_human"] is None else f"{of['speed_vs_human']:.2f}"
-            lines.append(
-                f"| {name} | {100 * of['success']:.1f} [{low:.0f}, {high:.0f}] | {over} | {of['distance_m']:.0f} |"
-                f" {of['collisions_at_fault']} | {speed} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def best_on_validation(out: Path, names: Sequence[str], seeds: Sequence[int]) -> str:
-    """The row whose policies did best on validation cars while they trained, over all seeds: by success, then distance.
-
-    Its drives are the ones to show: test cars must not choose.
-    """
-
-    def did(name: str) -> tuple[float, float]:
-        paths = [seed_folder(out, seed) / "policies" / name / POLICY_FILE for seed in seeds]
-        scores = [read_header(path)[1]["validation"] for path in paths]
-        return (
-            float(np.mean([score["success"] for score in scores])),
-            float(np.mean([score["distance_m"] for score in scores])),
-        )
-
-    return max(names, key=did)
-
-
-def _write_page(
-    out: Path, evaluation: Evaluation, chosen: Sequence[Row], preset: Preset, seeds: Sequence[int]
-) -> None:
-    data = json.loads((out / RESULTS_FILE).read_text())
-    with atomic_path(out / TABLE_FILE) as path:
-        path.write_text(markdown(data, chosen))
-    found = summaries(data)
-    by_steps: dict[str, list[tuple[int, float]]] = {}
-    for row in chosen:
-        if row.section == "imagined steps" or row.name in FULL_HORIZON:
-            kind = "separated" if row.name.startswith("separated") else "paper's model"
-            by_steps.setdefault(kind, []).append((row.training.horizon, found[row.name][0]["success"]))
-    by_steps = {kind: sorted(points) for kind, points in by_steps.items()}
-    curves = {row.name: read_curves(seed_folder(out, seeds[0]) / "policies" / row.name) for row in chosen[:8]}
-    table_rows = [
-        (name, f"{100 * row['success']:.1f}", "" if deviation is None else f"{100 * deviation:.1f}")
-        for name, (row, deviation) in found.items()
-    ]
-    sweep = [
-        (kind, *(f"{steps}: {100 * success:.1f}" for steps, success in points))
-        for kind, points in by_steps.items()
-    ]
-    tables = [ExtraTable("Over seeds", ("agent", "success %", "deviation over seeds"), table_rows)]
-    if sweep:
-        width = max(len(row) for row in sweep)
-        padded = [(*row, *[""] * (width - len(row))) for row in sweep]
-        tables.append(ExtraTable("Imagined steps: success %", ("model", *[""] * (width - 1)), padded))
-    write_report(
-        out / REPORT_FILE, evaluation, curves=curves, tables=tables,
-        chosen=best_on_validation(out, [row.name for row in chosen], seeds),
-        facts={"command": "headway reproduce", "preset": preset, "seeds": list(seeds)},
-        title="headway: the rows of the paper's table",
-    )  # fmt: skip

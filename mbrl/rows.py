@@ -15,7 +15,6 @@ from mbrl.presets import Preset, model_training, policy_training
 from mbrl.train_model import ModelTraining
 
 SWEEP = (1, 3, 5, 10, 20)  # imagined steps
-FULL_HORIZON = ("mpur-z-dropout", "separated-mpur")  # rows that the sweep leads to
 SHARES = (0.05, 0.2)  # of the training cars
 PERTURBED = (0.0, 0.5, 1.0)  # share of perturbed contexts
 NO_U: Method = "mpur-no-uncertainty"
@@ -29,6 +28,7 @@ class Row:
     model: str | None  # of `models`; None: needs none
     training: PolicyTraining
     section: str
+    base: str = ""  # the row it was made from, by a change of what the section is about
 
 
 def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
@@ -72,8 +72,6 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
     def by_separated(name: str, section: str, model: str = "separated", **changes: Any) -> Row:
         return Row(name, model, replace(separated, **changes), section)
 
-    horizons = [t for t in SWEEP if t < paper.horizon]
-    separated_horizons = [t for t in SWEEP if t < separated.horizon]
     return [
         Row("imitation", None, policy_training(preset, "imitation", seed), "the paper's table"),
         by_paper("svg", "vae-z-dropout", method=NO_U),
@@ -96,29 +94,35 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
         by_separated("separated-attached-speed", "the separated model", detach_speed=False),
         by_separated("separated-pixels", "gradient forms", gradient="pixels", method=NO_U),
         by_paper("paper-position", "vae-z-dropout", "gradient forms", gradient="position", method=NO_U),
-        *(by_paper(f"mpur-{t}-steps", "vae-z-dropout", "imagined steps", horizon=t) for t in horizons),
-        *(by_separated(f"separated-{t}-steps", "imagined steps", horizon=t) for t in separated_horizons),
-        *_when_u_matters("svg", "mpur", "vae-z-dropout", paper),
-        *_when_u_matters("separated-no-u", "separated-mpur", "separated", separated),
+        *_by_steps("mpur", "mpur-z-dropout", "vae-z-dropout", paper),
+        *_by_steps("separated", "separated-mpur", "separated", separated),
+        *_with_and_without_u("svg", "mpur-z-dropout", "vae-z-dropout", paper),
+        *_with_and_without_u("separated-no-u", "separated-mpur", "separated", separated),
     ]
 
 
-def _when_u_matters(without: str, with_u: str, model: str, training: PolicyTraining) -> list[Row]:
-    """A policy with and without U, by the amount of data and by how many contexts are perturbed; what the table has
-    already is left out."""
-    cases = [
-        (_of_data(share), f"{model}-{_of_data(share)}", replace(training, data_share=share))
-        for share in SHARES
-    ] + [
-        (f"perturbed-{100 * share:.0f}", model, replace(training, perturbed=share))
-        for share in PERTURBED
-        if share != training.perturbed
-    ]
+def _by_steps(name: str, base: str, model: str, training: PolicyTraining) -> list[Row]:
+    """A row, with shorter futures."""
     return [
-        Row(f"{name}-{case}", of_model, replace(training, method=method), "when U matters")
-        for case, of_model, training in cases
-        for name, method in ((without, NO_U), (with_u, training.method))
+        Row(f"{name}-{steps}-steps", model, replace(training, horizon=steps), "imagined steps", base)
+        for steps in SWEEP
+        if steps < training.horizon
     ]
+
+
+def _with_and_without_u(without: str, with_u: str, model: str, training: PolicyTraining) -> list[Row]:
+    """When does U matter? Two rows, by the amount of data and by how many contexts are perturbed."""
+    both = ((without, replace(training, method=NO_U)), (with_u, training))
+    others = [share for share in PERTURBED if share != training.perturbed]
+    return [
+        Row(f"{base}-{of}", f"{model}-{of}", replace(row, data_share=share), "U by data", base)
+        for share, of in ((share, _of_data(share)) for share in SHARES)
+        for base, row in both
+    ] + [
+        Row(f"{base}-perturbed-{100 * share:.0f}", model, replace(row, perturbed=share), "U by perturbation", base)
+        for share in others
+        for base, row in both
+    ]  # fmt: skip
 
 
 def _of_data(share: float) -> str:

@@ -14,10 +14,12 @@ from agents.results import write_results
 from envs.errors import InputError
 from envs.formats import write_parquet
 from mbrl import reproduce as module
+from mbrl import rows_page
 from mbrl.checkpoint import save
 from mbrl.presets import Preset
-from mbrl.reproduce import best_on_validation, markdown, reproduce, select, summaries
+from mbrl.reproduce import reproduce, select
 from mbrl.rows import models, rows, start_of
+from mbrl.rows_page import best_on_validation, markdown, summaries, sweeps, write_page
 from mbrl.side_by_side import Job
 from mbrl.train_policy import POLICY_FILE
 from tests.agents import scenes
@@ -119,14 +121,35 @@ def test_test_cars_do_not_choose_the_row_to_show(tmp_path: Path, monkeypatch: py
         split="all",
         threads=1,
     )
-    monkeypatch.setattr(module, "write_report", lambda *a, **k: shown.append(k["chosen"]))
+    monkeypatch.setattr(rows_page, "write_report", lambda *a, **k: shown.append(k["chosen"]))
     data = write_results(evaluation, tmp_path)
     success = {row["name"]: row["success"] for row in data["agents"]}
     assert success["svg"] > success["imitation"], "the scene"
-    module._write_page(tmp_path, evaluation, select(rows("debug"), names), "debug", (0,))
+    write_page(tmp_path, evaluation, select(rows("debug"), names), "debug", (0,))
     assert shown == ["imitation"]
 
 
 def test_an_unknown_row_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown row 'mpurr'; there are: imitation, svg"):
         reproduce(tmp_path, [tmp_path / "no.parquet"], only=["mpurr"])
+
+
+def test_sweeps_lead_to_the_row_they_were_made_from() -> None:
+    """Success here tells the row: 1 for the first of the table, 2 for the second, ..."""
+    table = rows("quick")
+    place = {row.name: k / 100 for k, row in enumerate(table)}
+    assert all(row.base in {r.name for r in table} for row in table if row.base)
+    charts = {chart.title: chart for chart in sweeps(place, table)}
+    of = {name: 100 * k for name, k in place.items()}
+    steps = charts["imagined steps"].lines
+    assert steps["separated-mpur"] == [
+        *((t, of[f"separated-{t}-steps"]) for t in (1, 3, 5, 10)),
+        (20, of["separated-mpur"]),
+    ]
+    data = charts["U by data"].lines
+    assert data["svg"] == [(5, of["svg-data-5"]), (20, of["svg-data-20"]), (100, of["svg"])]
+    assert set(data) == {"svg", "mpur-z-dropout", "separated-no-u", "separated-mpur"}
+    perturbed = charts["U by perturbation"].lines["separated-no-u"]
+    assert [x for x, _ in perturbed] == [0, 50, 100]
+    assert perturbed[1][1] == of["separated-no-u"]
+    assert sweeps(place, table[:5]) == [], "no sweep was run"
