@@ -189,6 +189,13 @@ def test_the_kl_is_the_mean_over_steps_and_examples(monkeypatch: pytest.MonkeyPa
     assert float(kl) == pytest.approx(6.0)
 
 
+def test_what_is_minimised_is_the_error_and_beta_times_the_kl(tmp_path: Path, notebook: Notebook) -> None:
+    train_model(training("vae", beta=3.0), [lanes()], tmp_path, progress=Quiet)
+    want = np.array(notebook.of("error")) + 3 * np.array(notebook.of("kl"))
+    np.testing.assert_allclose(notebook.of("loss"), want, rtol=1e-5)
+    assert min(notebook.of("kl")) > 1e-3
+
+
 @pytest.mark.parametrize("variant", ["vae", "vae, learned prior", "error encoding", "separated"])
 def test_a_warm_start_begins_with_what_was_learned_without_z(
     variant: str, tmp_path: Path, notebook: Notebook

@@ -1,0 +1,590 @@
+"""Every loss in a world whose optimum is known in closed form:
+
+    x' = A x + B a + C z,  z ~ N(0, I)            cost = |H x'|^2 + w_lane |J a|^2 + w_off (q x')^2
+
+The best gains a_t = G_t x_t of such a world are those of the Riccati recursion, noise or not. Signs stand for the
+noise: all combinations of z = +-1 have the moments of N(0, I) up to the second, and no quadratic cost asks for more.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from agents.policies import PolicyConfig
+from envs.context import Context, Recorded
+from envs.costs import Costs
+from envs.units import View
+from envs.windows import Windows
+from mbrl.critics import ValueFunction
+from mbrl.forward_models import ForwardModel, Prediction, Timing
+from mbrl.imagination import Trajectory, imagine
+from mbrl.normaliser import Normaliser
+from mbrl.policy_losses import imitation_loss, mper_loss, mpur_loss, value_loss
+from mbrl.policy_rollouts import inferred
+from mbrl.policy_training import Method, PolicyTraining
+from mbrl.train_model import ModelTraining, Stage, fit_uncertainty, rollout_error
+from mbrl.uncertainty import Uncertainty, disagreement, dropout_on
+from tests.mbrl.small import VARIANTS
+from tests.toys import random_traffic
+
+T = 3  # steps
+VIEW = View(height=1, width=3)
+A = torch.tensor([[0.9, 0.2, 0.0], [-0.1, 0.8, 0.3], [0.1, 0.0, 0.7]], dtype=torch.float64)
+B = torch.tensor([[0.0, 0.3], [0.5, 0.1], [0.8, -0.4]], dtype=torch.float64)
+C = torch.tensor([[0.5, 0.2], [0.0, 0.6], [-0.4, 0.3]], dtype=torch.float64)
+D = torch.tensor(
+    [[0.4, -0.3, 0.8, 0.5, 0.0], [0.2, 0.7, 0.1, -0.6, 0.9], [0.0, 0.5, 0.3, 0.2, -0.7]]
+).double()
+H = torch.tensor([[1.0, 0.3, 0.0], [0.0, 0.8, 0.2], [0.0, 0.0, 0.5]], dtype=torch.float64)
+J = torch.tensor([[1.2, 0.0], [0.3, 0.9]], dtype=torch.float64)
+q = torch.tensor([0.5, -0.7, 0.4], dtype=torch.float64)
+STARTS = torch.tensor(
+    [[1.0, -0.5, 2.0], [0.3, 1.5, -1.0], [-2.0, 0.7, 0.2], [0.1, 0.9, 1.4]], dtype=torch.float64
+)
+LOWER = tuple(torch.tril_indices(3, 3))
+Loss = Callable[[Tensor], Tensor]
+
+
+class Linear(ForwardModel[Context]):
+    """x' = [A B C] inside([x, a, z]); a picture's channels show x', a and D beside([x', a]), its pose has x' as motion.
+
+    `inside` and `beside` are nothing, dropout, or `AllMasks`.
+    """
+
+    bank = None
+    observer: Literal["ego", "straight"] = "ego"
+
+    def __init__(self, inside: nn.Module | None = None, beside: nn.Module | None = None) -> None:
+        super().__init__()
+        self.timing, self.z_dim, self.gradient = Timing(frames=1), 2, "pixels"
+        self.inside, self.beside = inside or nn.Identity(), beside or nn.Identity()
+        self.eval()
+
+    @property
+    def config(self) -> Any:
+        return SimpleNamespace(view=VIEW)
+
+    def encode(self, context: Context) -> Context:
+        return context
+
+    def step(self, h: Context, action: Tensor, z: Tensor) -> tuple[Prediction, Context]:
+        x = self.inside(torch.cat([state(h), action, z], 1)) @ torch.cat([A, B, C], 1).T.to(z)
+        beside = self.beside(torch.cat([x, action], 1)) @ D.T.to(z)
+        image = torch.stack([x, F.pad(action, (0, 1)), beside], 1)[:, :, None]
+        pose = torch.stack([x[:, 0], x[:, 1], torch.zeros_like(x[:, 0]), x[:, 2]], 1)
+        return Prediction(image, pose), h.push(image, pose)
+
+    def posterior(self, h: Context, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """The z that leads there."""
+        mu = self.surprise(h, action, image) @ torch.linalg.pinv(C).T.to(image)
+        return mu, torch.full_like(mu, -torch.inf)
+
+    def surprise(self, h: Context, action: Tensor, image: Tensor) -> Tensor:
+        return image[:, 0, 0] - state(h) @ A.T.to(image) - action @ B.T.to(image)
+
+    def context(self, h: Context) -> Context:
+        return h
+
+    def error(self, h: Context, image: Tensor, pose: Tensor) -> Tensor:
+        return (state(h) - image[:, 0, 0]).square().mean(-1)
+
+
+class AllMasks(nn.Module):
+    """Dropout with probability 1/2, whose 2^n masks of n inputs are the masks of a mask-major batch, one each."""
+
+    def __init__(self, num: int) -> None:
+        super().__init__()
+        self.masks = 2 * torch.tensor(list(itertools.product((0.0, 1.0), repeat=num)), dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.view(len(self.masks), -1, x.shape[1]) * self.masks[:, None]).view_as(x)
+
+
+def state(context: Context) -> Tensor:
+    """x (B, 3)."""
+    return context.frames[-1][:, 0, 0]
+
+
+def context_of(x: Tensor) -> Context:
+    images = torch.zeros(len(x), 1, 3, 1, 3).to(x)
+    images[:, 0, 0, 0] = x
+    return Context.of(images, x.new_zeros(len(x), 1, 4), x.new_ones(len(x), 2))
+
+
+def every_noise(steps: int = T, starts: Tensor = STARTS) -> tuple[Context, Tensor]:
+    """Every start with every combination of signs: contexts, and z (B, steps, 2)."""
+    signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=2 * steps)), dtype=torch.float64)
+    x = starts.repeat_interleave(len(signs), 0)
+    return context_of(x), signs.repeat(len(starts), 1).view(-1, steps, 2)
+
+
+def quadratic(images: Tensor, poses: Tensor, size: Tensor) -> Costs:
+    """|H x|^2, |J a|^2, (q x)^2."""
+    x, a = images[:, :, 0, 0], images[:, :, 1, 0, :2]
+    return Costs((x @ H.T).square().sum(-1), (a @ J.T).square().sum(-1), (x @ q).square())
+
+
+def nothing(images: Tensor, poses: Tensor, size: Tensor) -> Costs:
+    return Costs(*(images.new_zeros(3, *images.shape[:2])))
+
+
+def training(method: Method = "mpur", **changes: Any) -> PolicyTraining:
+    return PolicyTraining(
+        **{
+            "method": method, "gamma": 0.8, "lane_weight": 0.3, "off_road_weight": 0.7, "horizon": T,
+            "uncertainty_weight": 0.25, "expert_weight": 0.6, "value_weight": 1.0, "masks": 2, **changes,
+        }
+    )  # fmt: skip
+
+
+def driven_by(gains: Tensor, model: Linear, start: Context, z: Tensor, num_masks: int = 1) -> Trajectory:
+    """a_t = G_t x_t, gains (steps, 2, 3)."""
+    steps = iter(gains)
+    return imagine(
+        model, lambda c: state(c) @ next(steps).T, start.repeat(num_masks), z.repeat(num_masks, 1, 1), len(gains),
+        cost=quadratic, num_masks=num_masks,
+    )  # fmt: skip
+
+
+def driven_along(actions: Tensor, start: Context, z: Tensor, cost: Any = quadratic) -> Trajectory:
+    """Actions (B, steps, 2), decided beforehand."""
+    steps = iter(actions.unbind(1))
+    return imagine(Linear(), lambda c: next(steps), start, z, actions.shape[1], cost=cost)
+
+
+def riccati(of_state: Sequence[Tensor], of_action: Sequence[Tensor]) -> Tensor:
+    """Gains (steps, 2, 3) that minimise sum_t x_t+1' Q_t x_t+1 + a_t' R_t a_t."""
+    p, gains = torch.zeros_like(A), []
+    for to_come, now in zip(reversed(of_state), reversed(of_action), strict=True):
+        s = to_come + p
+        gain = -torch.linalg.solve(now + B.T @ s @ B, B.T @ s @ A)
+        p = A.T @ s @ A + A.T @ s @ B @ gain
+        gains.append(gain)
+    return torch.stack(gains[::-1])
+
+
+def stage_costs(config: PolicyTraining) -> tuple[Tensor, Tensor]:
+    """Q and R of a step."""
+    return H.T @ H + config.off_road_weight * torch.outer(q, q), config.lane_weight * J.T @ J
+
+
+def assert_optimum(loss: Loss, optimum: Tensor) -> None:
+    """No gradient there, gradients around that point there, and a descent from anywhere near ends there."""
+
+    def slope(at: Tensor) -> Tensor:
+        at = at.detach().clone().requires_grad_()
+        return torch.autograd.grad(loss(at), at)[0]
+
+    rng, level = torch.Generator().manual_seed(0), slope(optimum).norm()
+    for _ in range(2):
+        away = 0.1 * torch.randn(optimum.shape, generator=rng, dtype=torch.float64)
+        uphill = slope(optimum + away)
+        assert level < 1e-6 * uphill.norm()
+        assert float((uphill * away).sum()) > 0
+    np.testing.assert_allclose(lowest(loss, optimum + away), optimum, rtol=1e-4, atol=1e-5)
+
+
+def lowest(loss: Loss, begin: Tensor) -> Tensor:
+    """Where a descent from a point ends."""
+    found = begin.clone().requires_grad_()
+    descent = torch.optim.LBFGS([found], max_iter=300, tolerance_grad=1e-10, line_search_fn="strong_wolfe",
+                                tolerance_change=1e-12)  # fmt: skip
+
+    def closure() -> float:
+        descent.zero_grad()
+        value = loss(found)
+        value.backward()
+        return float(value.detach())
+
+    descent.step(closure)
+    return found.detach()
+
+
+# --- the losses of policies ------------------------------------------------------------------------------------------
+
+
+def test_the_best_gains_for_imagined_costs_are_riccati_s() -> None:
+    config = training("mpur-no-uncertainty")
+    model, (start, z) = Linear(), every_noise()
+    of_state, of_action = stage_costs(config)
+    share = config.gamma ** torch.arange(float(T))
+    best = riccati([s * of_state for s in share], [s * of_action for s in share])
+    assert_optimum(lambda gains: mpur_loss(driven_by(gains, model, start, z), None, config)[0], best)
+
+
+def test_noise_changes_what_it_costs_but_not_what_is_best() -> None:
+    """It adds 1/T sum_t gamma^t (tr(Q Cov x_t+1) + tr(R G Cov x_t G')) to the loss of any gains."""
+    config = training("mpur-no-uncertainty")
+    model, (start, z), of_state, of_action = Linear(), every_noise(), *stage_costs(config)
+    gains = riccati([of_state] * T, [of_action] * T)
+    noisy, quiet = (
+        float(mpur_loss(driven_by(gains, model, start, scale * z), None, config)[0]) for scale in (1.0, 0.0)
+    )
+    more, spread = 0.0, torch.zeros_like(A)
+    for t in range(T):
+        more += config.gamma**t * float((gains[t].T @ of_action @ gains[t] * spread).sum()) / T
+        closed = A + B @ gains[t]
+        spread = closed @ spread @ closed.T + C @ C.T
+        more += config.gamma**t * float((of_state * spread).sum()) / T
+    assert noisy - quiet == pytest.approx(more, rel=1e-9)
+
+
+def known_u(weights: Sequence[float], hinge: float) -> Uncertainty:
+    """Of pictures alone, U_t = (disagreement - 2) * weight_t, at least `hinge`, and less the hinge."""
+    uncertainty = Uncertainty(T, hinge).double()
+    uncertainty.mean.fill_(2.0)
+    uncertainty.std.zero_()
+    uncertainty.std[0] = 1 / torch.tensor(weights)
+    return uncertainty
+
+
+def test_uncertainty_is_one_more_quadratic_cost() -> None:
+    """Over all K masks (p = 1/2) of its inputs i, D beside(i) varies by K / (K - 1) sum_ji D_ji^2 i_i^2."""
+    config, weights = training(masks=32), (0.5, 2.0, 1.0)
+    model, (start, z) = Linear(beside=AllMasks(5)), every_noise()
+    of_state, of_action = stage_costs(config)
+    varies = torch.diag(D.square().sum(0)) * 32 / 31
+    share = config.gamma ** torch.arange(float(T))
+    added = [config.uncertainty_weight * w * varies for w in weights]
+    best = riccati(
+        [share[t] * of_state + added[t][:3, :3] for t in range(T)],
+        [share[t] * of_action + added[t][3:, 3:] for t in range(T)],
+    )
+    unhinged, hinged_away = known_u(weights, hinge=-1000.0), known_u(weights, hinge=1000.0)
+
+    def loss(gains: Tensor, uncertainty: Uncertainty) -> Tensor:
+        return mpur_loss(driven_by(gains, model, start, z, 32), uncertainty, config)[0]
+
+    assert_optimum(lambda gains: loss(gains, unhinged), best)
+    alone = riccati([s * of_state for s in share], [s * of_action for s in share])
+    assert_optimum(lambda gains: loss(gains, hinged_away), alone)
+
+
+def expert() -> tuple[Recorded, Normaliser]:
+    """What somebody did in a world unlike this one, and the scale of motions."""
+    rng = torch.Generator().manual_seed(1)
+    num = len(every_noise(2)[0].size)
+    poses = torch.randn(num, 2, 4, generator=rng, dtype=torch.float64)
+    images = torch.randn(num, 2, 3, 1, 3, generator=rng, dtype=torch.float64)
+    normaliser = Normaliser(4).double()
+    normaliser.mean.copy_(torch.tensor([0.3, -1.0, 0.5, 2.0]))
+    normaliser.std.copy_(torch.tensor([2.0, 0.5, 1.5, 0.7]))
+    return Recorded(images, poses, torch.zeros(num, 2, 2)), normaliser
+
+
+def test_mper_is_best_between_the_costs_and_the_expert() -> None:
+    """All it counts are squares of what is affine in the actions: a least-squares problem, solved for each example."""
+    config = training("mper")
+    (start, z), (recorded, normaliser) = every_noise(2), expert()
+    x, y, heading, speed = recorded.poses.unbind(-1)
+    wanted = torch.stack([x, y, speed * torch.cos(heading), speed * torch.sin(heading)], -1)
+
+    def residuals(actions: Tensor, e: int) -> Tensor:
+        """Whose squares add up to the loss of example e; written plainly."""
+        x, parts = state(start)[e], []
+        for t, a in enumerate(actions):
+            x = A @ x + B @ a + C @ z[e, t]
+            picture = torch.stack([x, torch.cat([a, a.new_zeros(1)]), D @ torch.cat([x, a])])
+            motion = torch.cat([x, x.new_zeros(1)])
+            share, expert_share = config.gamma**t / 2, config.expert_weight / 2
+            parts += [
+                share**0.5 * H @ x,
+                (share * config.lane_weight) ** 0.5 * J @ a,
+                (share * config.off_road_weight) ** 0.5 * (q @ x)[None],
+                (expert_share / 9) ** 0.5 * (picture - recorded.images[e, t, :, 0]).flatten(),
+                (expert_share / 4) ** 0.5 * (motion - wanted[e, t]) / normaliser.std,
+            ]
+        return torch.cat(parts)
+
+    best, none = torch.empty_like(z), torch.zeros(2, 2, dtype=torch.float64)
+    for e in range(len(z)):
+        slopes = torch.autograd.functional.jacobian(lambda a: residuals(a, e), none).view(-1, 4)  # noqa: B023
+        best[e] = torch.linalg.lstsq(slopes, -residuals(none, e)[:, None]).solution.view(2, 2)
+    assert_optimum(
+        lambda actions: mper_loss(driven_along(actions, start, z), recorded, normaliser, config)[0], best
+    )
+    least = np.mean([float(residuals(best[e], e).square().sum()) for e in range(len(z))])
+    reached, _ = mper_loss(driven_along(best, start, z), recorded, normaliser, config)
+    assert float(reached) == pytest.approx(least)
+
+
+def test_an_expert_s_own_actions_are_best_in_the_world_it_drove_in() -> None:
+    """With z inferred from what was recorded, its future is within reach; and its actions are the only ones."""
+    rng = torch.Generator().manual_seed(2)
+    start, z = every_noise(2)
+    actions = torch.randn(z.shape, generator=rng, dtype=torch.float64)
+    drive = driven_along(actions, start, z)
+    recorded = Recorded(drive.images, drive.poses, actions)
+    found = inferred(Linear(), start, recorded, torch.randn(z.shape, dtype=torch.float64))
+    np.testing.assert_allclose(found, z, atol=1e-12)
+    config, normaliser = training("mper"), Normaliser(4).double()
+
+    def loss(actions: Tensor) -> Tensor:
+        return mper_loss(driven_along(actions, start, found, nothing), recorded, normaliser, config)[0]
+
+    assert float(loss(actions)) < 1e-20
+    assert_optimum(loss, actions)
+
+
+class Quadratic(ValueFunction):
+    """V(x) = x' P x + c."""
+
+    def __init__(self, p: Tensor, c: float) -> None:
+        nn.Module.__init__(self)
+        self.p, self.c = nn.Parameter(p.clone()), nn.Parameter(torch.tensor(c, dtype=torch.float64))
+
+    def forward(self, context: Context) -> Tensor:
+        x = state(context)
+        return torch.einsum("bi,ij,bj->b", x, self.p, x) + self.c
+
+
+def triangle(lower: Tensor) -> Tensor:
+    """P (3, 3) with these six numbers on and below its diagonal."""
+    return lower.new_zeros(3, 3).index_put(LOWER, lower)
+
+
+def value_of(gain: Tensor, config: PolicyTraining) -> tuple[Tensor, float]:
+    """P and c of driving by one gain for ever: the fixed point of V(x) = E[C + gamma V(x')], by iteration."""
+    of_state, of_action = stage_costs(config)
+    closed, p, c = A + B @ gain, torch.zeros_like(A), 0.0
+    for _ in range(500):
+        s = of_state + config.gamma * p
+        p, c = (
+            closed.T @ s @ closed + gain.T @ of_action @ gain,
+            float((s * (C @ C.T)).sum()) + config.gamma * c,
+        )
+    return p, c
+
+
+def for_ever(config: PolicyTraining) -> Tensor:
+    """The best gain (2, 3) of the discounted world without end."""
+    of_state, of_action = stage_costs(config)
+    share = config.gamma ** torch.arange(200.0)
+    return riccati([s * of_state for s in share], [s * of_action for s in share])[0]
+
+
+def test_the_value_of_driving_on_is_where_its_error_s_gradient_vanishes() -> None:
+    """V's target is fixed, so the gradient is affine in P and c: it vanishes in one place only, where training ends."""
+    config = training()
+    gain = torch.tensor([[0.1, -0.4, -0.2], [-0.3, 0.1, 0.2]], dtype=torch.float64)
+    starts = torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    start, z = every_noise(2, starts)
+    trajectory = driven_by(gain.expand(2, 2, 3), Linear(), start, z)
+
+    def slope(of: Tensor) -> Tensor:
+        """Of the lower triangle of P, and c."""
+        value = Quadratic(triangle(of[:6]), float(of[6]))
+        loss, _ = value_loss(value, trajectory, start, config)
+        of_p, of_c = torch.autograd.grad(loss, (value.p, value.c))
+        return torch.cat([of_p[LOWER], of_c[None]])
+
+    p, c = value_of(gain, config)
+    best = torch.cat([(p + p.T - p.diagonal().diag())[LOWER], torch.tensor([c], dtype=torch.float64)])
+    assert slope(best).norm() < 1e-9
+    none = slope(torch.zeros_like(best))
+    slopes = torch.stack([slope(unit) - none for unit in torch.eye(7, dtype=torch.float64)], 1)
+    np.testing.assert_allclose(torch.linalg.solve(slopes, -none), best, rtol=1e-6)
+    assert torch.linalg.eigvals(slopes).real.min() > 0  # so a descent of small steps ends there
+
+
+def test_the_best_of_a_short_rollout_with_the_value_at_its_end_is_the_best_for_ever() -> None:
+    """V of the best driver at the end of T steps makes its gain the best one at each of them, for any T."""
+    config = training("mpur-no-uncertainty")
+    best = for_ever(config)
+    value, model = Quadratic(*value_of(best, config)), Linear()
+    for steps in (1, T):
+        start, z = every_noise(steps)
+
+        def loss(gains: Tensor, start: Context = start, z: Tensor = z) -> Tensor:
+            trajectory = driven_by(gains, model, start, z)
+            cost, _ = mpur_loss(trajectory, None, config)
+            both, numbers = value_loss(value, trajectory, start, config)
+            return cost + both - numbers["value_error"]  # which moves V alone
+
+        assert_optimum(loss, best.expand(steps, 2, 3))
+
+
+class LinearPolicy(nn.Module):
+    """mean = weight [x, 1] in units of 2 m/s^2 and 0.01 / m."""
+
+    config = PolicyConfig(acceleration=2.0, curvature=0.01, bound=1e6)
+
+    def __init__(self, weight: Tensor, log_std: Tensor) -> None:
+        super().__init__()
+        self.weight, self.log_std = weight, log_std
+
+    def units(self, context: Context) -> Tensor:
+        return features(state(context)) @ self.weight.T
+
+    def scale(self, like: Tensor) -> Tensor:
+        return like.new_tensor([2.0, 0.01])
+
+
+def features(x: Tensor) -> Tensor:
+    return torch.cat([x, torch.ones_like(x[:, :1])], 1)
+
+
+def test_the_likeliest_linear_policy_is_least_squares_with_its_residuals_deviation() -> None:
+    rng = torch.Generator().manual_seed(3)
+    x = torch.randn(60, 3, generator=rng, dtype=torch.float64)
+    units = x @ torch.randn(3, 2, generator=rng, dtype=torch.float64) + 0.5
+    units = units + torch.tensor([0.3, 0.8]) * torch.randn(60, 2, generator=rng, dtype=torch.float64)
+    weight, *_ = np.linalg.lstsq(features(x).numpy(), units.numpy(), rcond=None)
+    residual = units.numpy() - features(x).numpy() @ weight
+    best = torch.cat([torch.from_numpy(weight.T), torch.from_numpy(np.log(residual.std(0)))[:, None]], 1)
+
+    def loss(of: Tensor) -> Tensor:
+        policy: Any = LinearPolicy(of[:, :4], of[:, 4])
+        return imitation_loss(policy, context_of(x), units * torch.tensor([2.0, 0.01]))[0]
+
+    assert_optimum(loss, best)
+
+
+# --- uncertainty -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_disagreement_along_a_rollout_is_the_covariance_that_dropout_adds_up_to(p: float) -> None:
+    """S' = W (S + r diag(m^2 + diag S)) W', W = [A B C], m and S mean and covariance of [x, a, z], r = p / (1 - p)."""
+    num_masks, model = 30_000, Linear(inside=nn.Dropout(p))
+    rng = torch.Generator().manual_seed(4)
+    actions, z = (torch.randn(T, 2, generator=rng, dtype=torch.float64) for _ in range(2))
+    steps = iter(actions)
+
+    def linear(images: Tensor, poses: Tensor, size: Tensor) -> Costs:
+        x = images[:, :, 0, 0]
+        return Costs(x @ q, x[..., 0], x[..., 1])
+
+    torch.manual_seed(0)
+    with dropout_on(model):
+        trajectory = imagine(
+            model, lambda c: next(steps).expand(c.batch_size, 2), context_of(STARTS[:1]).repeat(num_masks),
+            z.expand(num_masks, T, 2), T, cost=linear, num_masks=num_masks,
+        )  # fmt: skip
+    terms = disagreement(trajectory, num_masks)
+    ratio, w, x = p / (1 - p), torch.cat([A, B, C], 1), STARTS[0]
+    covariance = torch.zeros_like(A)
+    of_cost = q + 0.2 * torch.tensor([1.0, 1.0, 0.0])
+    for t in range(T):
+        m, s = torch.cat([x, actions[t], z[t]]), torch.zeros(7, 7, dtype=torch.float64)
+        s[:3, :3] = covariance
+        covariance = w @ (s + ratio * torch.diag(m.square() + s.diagonal())) @ w.T
+        x = w @ m
+        shown = covariance.trace() + (D[:, :3] @ covariance @ D[:, :3].T).trace()
+        for got, want in zip(
+            (term[0, t] for term in terms),
+            (shown, covariance.trace(), of_cost @ covariance @ of_cost),
+            strict=True,
+        ):
+            assert float(got) == pytest.approx(float(want), rel=0.05)
+
+
+class Jitters(Linear):
+    """Stands still, but for dropout of a constant 3: its motion in x varies by 9 r t over masks after t steps."""
+
+    def __init__(self) -> None:
+        super().__init__(inside=nn.Dropout(0.5))
+
+    def step(self, h: Context, action: Tensor, z: Tensor) -> tuple[Prediction, Context]:
+        pose = h.now() + torch.tensor([1.0, 0, 0, 0]) * (self.inside(torch.full_like(h.now(), 3.0)) - 3)
+        image = h.frames[-1]
+        return Prediction(image, pose), h.push(image, pose)
+
+
+def test_the_scale_of_u_is_the_mean_and_deviation_of_sample_variances() -> None:
+    """Of K masks: mean s^2 t with s^2 = 9 r, and deviation s^2 t sqrt(2 / (K - 1) + k / K), k = -2 / t the kurtosis."""
+    masks = 16
+    config = ModelTraining(
+        model=replace(VARIANTS["separated"], view=VIEW), stages=(Stage(steps=1, updates=1, batch_size=1),), horizon=T,
+        masks=masks, uncertainty_batches=40,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    uncertainty = fit_uncertainty(config, Jitters(), [random_traffic()])
+    t = torch.arange(1.0, T + 1)
+    np.testing.assert_allclose(uncertainty.mean[1], 9 * t, rtol=0.03)
+    want = 9 * t * torch.sqrt(2 / (masks - 1) - 2 / (t * masks))
+    np.testing.assert_allclose(uncertainty.std[1], want, rtol=0.1)
+    assert (uncertainty.mean[0] == 0).all()
+
+
+# --- the loss of models ----------------------------------------------------------------------------------------------
+
+
+class Learner(Linear):
+    """Whose posterior is N(M r, diag exp log_var), r what A x + B a does not tell of x'."""
+
+    def __init__(self, m: Tensor, log_var: Tensor) -> None:
+        super().__init__()
+        self.m, self.log_var = m, log_var
+
+    def posterior(self, h: Context, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        mu = self.surprise(h, action, image) @ self.m.T.to(image)
+        return mu, self.log_var.to(image).expand_as(mu)
+
+
+def steps_of_world(num: int) -> Windows:
+    """Windows of one step each, of which a model knows everything but where it leads: all pictures are noise."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (num, 2, 3, 1, 3), dtype=np.uint8)
+    vectors, heading = np.zeros((num, 1, 4), np.float32), np.zeros((num, 1), np.float32)
+    actions = rng.normal(size=(num, 1, 2)).astype(np.float32)
+    size = np.ones((num, 2), np.float32)
+    return Windows(images[:, :1], vectors, heading, size, actions, images[:, 1:], vectors, heading)
+
+
+def surprises(windows: Windows) -> Tensor:
+    """r (B, 3)."""
+    x, after = (torch.from_numpy(i[:, 0, 0, 0] / 255.0) for i in (windows.images, windows.target_images))
+    return after - x @ A.T - torch.from_numpy(windows.actions[:, 0]).double() @ B.T
+
+
+@pytest.mark.parametrize("z_dropout", [0.0, 0.3, 1.0])
+def test_with_z_dropout_the_error_is_that_of_a_mixture(z_dropout: float) -> None:
+    """(1 - p) (|r - C mu|^2 + tr(C S C')) + p (|r|^2 + tr(C C')), over 3 pixels; and the KL is q's, dropped or not."""
+    windows = steps_of_world(40_000)
+    m = torch.tensor([[0.5, 0.2, -0.3], [0.1, 0.6, 0.4]], dtype=torch.float64)
+    log_var = torch.tensor([-1.0, 0.5], dtype=torch.float64)
+    noise = torch.Generator().manual_seed(0)
+    error, kl = rollout_error(Learner(m, log_var), windows, 1, "cpu", noise, z_dropout)
+    r, variance = surprises(windows), log_var.exp()
+    mu = r @ m.T
+    told = (r - mu @ C.T).square().sum(1) + (C.square() @ variance).sum()
+    untold = r.square().sum(1) + C.square().sum()
+    want = ((1 - z_dropout) * told + z_dropout * untold) / 3
+    assert float(error.mean()) == pytest.approx(float(want.mean()), rel=0.01)
+    if z_dropout < 1:
+        divergence = 0.5 * (mu.square() + variance - log_var - 1).sum(1)
+        assert float(kl) == pytest.approx(float(divergence.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("z_dropout", [0.0, 0.5])
+def test_the_best_posterior_is_that_of_a_linear_gaussian(z_dropout: float) -> None:
+    """M = (C'C + k I)^-1 C' and s_i^2 = k / (k + (C'C)_ii), where k = 3 beta / (2 (1 - p)): a pixel's variance."""
+    beta, windows = 0.3, steps_of_world(40_000)
+    k = 3 * beta / (2 * (1 - z_dropout))
+    gram = C.T @ C
+    best = torch.cat(
+        [
+            torch.linalg.solve(gram + k * torch.eye(2, dtype=torch.float64), C.T),
+            torch.log(k / (k + gram.diagonal()))[:, None],
+        ],
+        1,
+    )
+
+    def loss(of: Tensor) -> Tensor:
+        model = Learner(of[:, :3], of[:, 3])
+        noise = torch.Generator().manual_seed(0)
+        error, kl = rollout_error(model, windows, 1, "cpu", noise, z_dropout)
+        return error.mean() + beta * kl
+
+    np.testing.assert_allclose(lowest(loss, torch.zeros_like(best)), best, atol=0.03)
