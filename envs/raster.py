@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import compiled
+from envs.parallel import for_ranges
+from envs.units import View
 from envs.world import World
 
 MAX_NEAR = 512  # vehicles kept around one ego; more than fit physically
@@ -138,6 +140,21 @@ def _draw_box(
             w = half_b - abs(to_left * c - ahead * s) + 0.5
             value = np.uint8(255 * min(max(u, 0.0), 1.0) * min(max(w, 0.0), 1.0) + 0.5)
             channel[r, k] = max(channel[r, k], value)
+
+
+def render(
+    world: World,
+    frames: NDArray[np.int64],
+    poses: NDArray[np.floating],
+    exclude: NDArray[np.int64],
+    view: View,
+    threads: int = 1,
+) -> NDArray[np.uint8]:
+    """Pictures (B, T, 3, H, W) from poses (B, T, >= 3) at frames (B, T); see `render_range`."""
+    images = np.empty((*frames.shape, 3, view.height, view.width), np.uint8)
+    at = np.ascontiguousarray(poses[..., :3], np.float64)
+    for_ranges(render_range, len(frames), threads, world, frames, at, exclude, view.px_per_m, images)
+    return images
 
 
 @compiled

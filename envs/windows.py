@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from envs.compiled import compiled
 from envs.errors import InputError
 from envs.geometry import first_overlap, gap_and_ttc
-from envs.parallel import available_threads, for_ranges
-from envs.raster import MAX_NEAR, NEAR_FIELDS, gather, is_off_road, render_range
+from envs.parallel import available_threads
+from envs.raster import MAX_NEAR, NEAR_FIELDS, gather, is_off_road, render
 from envs.recording import Recording, Split
 from envs.units import View
 from envs.world import World, build_world
@@ -178,11 +178,7 @@ class WindowSampler:
         )
         targets = self._targets(context[:, -1], vehicle, present)
         states = np.concatenate([context, targets], 1)
-        images = np.empty((*frames.shape, 3, config.view.height, config.view.width), np.uint8)
-        poses = np.ascontiguousarray(states[..., :3])
-        for_ranges(
-            render_range, len(rows), self.threads, world, frames, poses, vehicle, config.view.px_per_m, images
-        )
+        images = render(world, frames, states, vehicle, config.view, self.threads)
         vectors, heading = state_vectors(states), states[..., 2].astype(np.float32)
         c = len(config.context)
         return Windows(

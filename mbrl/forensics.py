@@ -15,7 +15,7 @@ from agents.evaluate import Evaluation, Run
 from envs.context import Context, scaled
 from envs.costs import costs, pixel_grid
 from envs.kinematics import inverse
-from envs.raster import render_range
+from envs.raster import render
 from envs.units import View
 from mbrl.imagination import from_prior
 from mbrl.train_model import TrainedModel, along
@@ -90,9 +90,5 @@ def seen(
     evaluation: Evaluation, car: int, poses: NDArray[np.floating], steps: NDArray[np.int64], view: View
 ) -> NDArray[np.uint8]:
     """(T, 3, H, W): what the ego saw from poses (T, 3) at steps (T,) of its drive."""
-    images = np.zeros((1, len(steps), 3, view.height, view.width), np.uint8)
-    frames = (evaluation.drives.start_frame[car] + steps)[None]
-    vehicle = np.array([evaluation.drives.vehicle[car]], np.int64)
-    at = np.ascontiguousarray(poses[None], np.float64)
-    render_range(evaluation.world, frames, at, vehicle, view.px_per_m, images, 0, 1)
-    return images[0]
+    frames = evaluation.drives.start_frame[car] + steps
+    return render(evaluation.world, frames[None], poses[None], evaluation.drives.vehicle[[car]], view)[0]

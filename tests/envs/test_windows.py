@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from envs.drives import Drives
 from envs.errors import InputError
-from envs.parallel import for_ranges
-from envs.raster import render_range
+from envs.raster import render
 from envs.recording import Recording, Split
 from envs.replay import Replay
 from envs.units import View
@@ -211,10 +210,9 @@ def test_the_straight_observer_goes_straight_on(traffic: Recording, perturbed: f
     )
     np.testing.assert_array_equal(windows.target_heading, np.stack([windows.heading[:, -1]] * 3, 1))
 
-    images = np.empty_like(windows.target_images)
     poses = np.concatenate([want, windows.target_heading[..., None]], -1)
     frames = 150 + np.tile(TARGETS, (12, 1))
-    for_ranges(render_range, 12, 1, sampler.world, frames, poses, np.arange(4, 16), SMALL.px_per_m, images)
+    images = render(sampler.world, frames, poses, np.arange(4, 16), SMALL)
     difference = abs(images.astype(int) - windows.target_images)[
         :, :, 1
     ]  # others; marking cells flip at a hair

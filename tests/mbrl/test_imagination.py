@@ -12,8 +12,7 @@ from torch import Tensor
 
 from envs.context import Context
 from envs.costs import costs, pixel_grid
-from envs.parallel import for_ranges
-from envs.raster import render_range
+from envs.raster import render
 from envs.recording import Recording
 from envs.units import View
 from envs.world import build_world
@@ -312,11 +311,8 @@ def true_cost(recording: Recording, poses: Tensor, mask_speed: Tensor, view: Vie
     """Proximity costs (T,) of pictures that the renderer draws from the poses of an imagined drive."""
     steps = poses.shape[1]
     frames = 20 + TIMING.stride * np.arange(1, steps + 1)[None]
-    images = np.empty((1, steps, 3, view.height, view.width), np.uint8)
-    at = np.ascontiguousarray(poses[..., :3].detach().double().numpy())
-    world = build_world([recording])
-    for_ranges(render_range, 1, 1, world, frames, at, np.zeros(1, np.int64), view.px_per_m, images)
-    drawn = torch.from_numpy(images).float() / 255
+    world, ego = build_world([recording]), np.zeros(1, np.int64)
+    drawn = torch.from_numpy(render(world, frames, poses.detach().numpy(), ego, view)).float() / 255
     size = torch.tensor([4.0, 2.0]).expand(1, steps, 2)
     return costs(drawn, mask_speed, size, *pixel_grid(view, drawn)).proximity[0]
 
