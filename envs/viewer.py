@@ -20,6 +20,7 @@ from envs.recording import Recording
 from envs.replay import Observation, Replay, Step
 from envs.video import write_mp4
 from envs.window import Window
+from envs.world import build_world
 
 VIDEO_SECONDS = 60.0  # of traffic in a video, unless told otherwise
 HOLD_SECONDS = 1.0  # the last picture of a drive stays this long
@@ -61,7 +62,8 @@ def view(
     if agent is None:
         pictures = site_pictures(recording)
     else:
-        pictures = drive_pictures(recording, agent, choose_drives(recording, agent, vehicle), uncertainty)
+        drives = choose_drives(recording, agent.history, vehicle)
+        pictures = drive_pictures(recording, agent, drives, uncertainty)
     fps = 1 / recording.dt
     if seconds is None and mp4 is not None:
         seconds = VIDEO_SECONDS
@@ -78,14 +80,17 @@ def site_pictures(recording: Recording) -> Iterator[pygame.Surface]:
     return map(picture.draw, range(recording.num_frames))
 
 
-def choose_drives(recording: Recording, agent: Driver, vehicle: int | None = None) -> Drives:
+def choose_drives(recording: Recording, history: int, vehicle: int | None = None) -> Drives:
     """The drive of one vehicle, or those of the test split (of all, where it is empty) as they begin.
+
+    Args:
+        history: recorded frames a car must have before it is taken over.
+        vehicle: its number in the source.
 
     Raises:
         InputError: there is none.
     """
-    replay = Replay([recording], 1, history=agent.history)
-    found = find_drives(replay.world, replay.recordings, "all", history=agent.history)
+    found = find_drives(build_world([recording]), [recording], "all", history=history)
     if vehicle is not None:
         chosen = found.take(np.flatnonzero(recording.vehicles.id[found.vehicle] == vehicle))
         if len(chosen) == 0:

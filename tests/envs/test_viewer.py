@@ -207,13 +207,13 @@ def test_view_writes_the_recording_and_an_agents_drive(lone_pair: Recording, tmp
 
 def test_a_drive_is_shown_to_its_end_which_stays_a_second(lone_pair: Recording) -> None:
     human = Human()
-    drives = choose_drives(lone_pair, human, vehicle=1)
+    drives = choose_drives(lone_pair, human.history, vehicle=1)
     pictures = list(drive_pictures(lone_pair, human, drives))
     assert len(pictures) == drives.human_frame[0] - drives.start_frame[0] + 10
     assert pictures[-1] is pictures[-10]
     assert pictures[-10] is not pictures[-11]
     with pytest.raises(InputError, match="vehicle 3 does not drive"):
-        choose_drives(lone_pair, human, vehicle=3)
+        choose_drives(lone_pair, human.history, vehicle=3)
 
 
 def press(key: int, text: str = "") -> None:
