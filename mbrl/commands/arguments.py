@@ -1,0 +1,106 @@
+"""What the commands' arguments have in common: their types, and refusals before any work. Nothing heavy is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+from tyro.conf import UseAppendAction, arg
+
+if TYPE_CHECKING:
+    from envs.recording import Recording
+
+# The parser would accept none of these; the commands do not, which the hint says in its place.
+Files = Annotated[tuple[Path, ...], arg(metavar="FILE...", help_behavior_hint="(required)")]
+Recordings = Annotated[
+    UseAppendAction[tuple[tuple[Path, ...], ...]],
+    arg(metavar="FILE...", help_behavior_hint="(required, repeatable)"),
+]
+OwnRecordings = Annotated[UseAppendAction[tuple[tuple[Path, ...], ...]], arg(metavar="FILE...")]
+Agents = Annotated[
+    UseAppendAction[tuple[str, ...]], arg(metavar="AGENT", help_behavior_hint="(required, repeatable)")
+]
+Device = Annotated[str, arg(metavar="cpu|cuda")]
+
+
+def refuse(what: str, path: Path | None = None) -> NoReturn:
+    """Raise what becomes one line and exit code 2."""
+    from envs.errors import InputError
+
+    raise InputError(what, path=path)
+
+
+@contextlib.contextmanager
+def naming_bad_arguments() -> Iterator[None]:
+    """A config that refuses its values answers whoever typed them."""
+    try:
+        yield
+    except ValueError as error:
+        refuse(str(error))
+
+
+def require_some(items: Sequence[object], option: str) -> None:
+    """Refuse an option that needs at least one."""
+    if not items:
+        refuse(f"{option} is missing: name at least one")
+
+
+def all_files(recording: tuple[tuple[Path, ...], ...]) -> list[Path]:
+    """The files of every --recording, in order: `--recording A B --recording C` is A, B, C."""
+    files = [path for group in recording for path in group]
+    require_some(files, "--recording")
+    require_readable(*files)
+    return files
+
+
+def read_all(files: Sequence[Path]) -> list[Recording]:
+    """The recordings, of any format."""
+    from envs.formats import read
+
+    return [read([path]) for path in files]
+
+
+def require_readable(*paths: Path) -> None:
+    """Refuse what is not there or may not be read."""
+    for path in paths:
+        if not path.exists():
+            refuse("no such file or folder", path)
+        if not os.access(path, os.R_OK):
+            refuse("cannot be read: permission denied", path)
+
+
+def require_folder(folder: Path) -> None:
+    """Make the output folder, and refuse before any work if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        refuse(f"cannot be written to: {error.strerror or error}; choose another folder", folder)
+
+
+def require_file(*paths: Path | None) -> None:
+    """Make the folder of an output file, and refuse before any work if the file cannot be written."""
+    for path in paths:
+        if path is not None:
+            if path.is_dir():
+                refuse("is a folder, expected the name of a file to write", path)
+            require_folder(path.parent)
+
+
+def require_device(device: str) -> None:
+    """Refuse a device that torch does not have here."""
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        refuse(
+            f"--device {device} is not available ({str(error).splitlines()[0]}); leave the option out for the CPU"
+        )

@@ -1,0 +1,121 @@
+"""Commands that find out how good something is."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from mbrl.commands.arguments import (
+    Agents,
+    Device,
+    OwnRecordings,
+    Recordings,
+    all_files,
+    naming_bad_arguments,
+    read_all,
+    require_device,
+    require_folder,
+    require_readable,
+    require_some,
+)
+
+
+def evaluate(
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    agent: Agents,
+    split: Literal["test", "validation", "train", "all"] = "test",
+    traffic: Literal["blind", "reactive"] = "blind",
+    history: int = 20,
+    min_seconds: float = 5.0,
+    seed: int = 0,
+    device: Device = "cpu",
+) -> None:
+    """Let agents drive the same cars among the recorded ones and score them, into DIR/results.json.
+
+    Args:
+        recording: recordings to drive in.
+        out: folder for results.json.
+        agent: human, no-action, pretrained, or the folder of a trained policy. Give the option once for each agent;
+            they are listed in that order.
+        split: which of the recorded cars are taken over.
+        traffic: blind (the others follow the recording) or reactive (they brake for the ego).
+        history: recorded frames (0.1 s) a car must have before it is taken over.
+        min_seconds: the shortest drive that is scored.
+        seed: of everything random.
+        device: where networks run.
+    """
+    require_some(agent, "--agent")
+    files = all_files(recording)
+    require_folder(out)
+    require_device(device)
+    from rich.console import Console
+
+    from agents.results import table, write_results
+    from mbrl.agents_by_name import agent_by_name
+    from mbrl.demo import evaluate_with_bars
+
+    drivers = [agent_by_name(name, device) for name in agent]
+    names = [path.name for path in files]
+    with naming_bad_arguments():
+        evaluation = evaluate_with_bars(
+            drivers, read_all(files), names=names, split=split, traffic=traffic, history=history,
+            min_seconds=min_seconds, seed=seed,
+        )  # fmt: skip
+    console = Console()
+    console.print(table(write_results(evaluation, out), console.width))
+
+
+def diagnose(
+    out: Annotated[Path, arg(metavar="DIR")],
+    model: Annotated[Path | None, arg(metavar="DIR")] = None,
+    policy: Annotated[Path | None, arg(metavar="DIR")] = None,
+    recording: OwnRecordings = (),
+    split: Literal["test", "validation", "train", "all"] = "validation",
+    situations: int = 256,
+    masks: int = 8,
+    seed: int = 0,
+    device: Device = "cpu",
+) -> None:
+    """See how far a forward model can be trusted: DIR/diagnosis.html and DIR/diagnosis.json.
+
+    Args:
+        out: folder for both files.
+        model: folder of a trained forward model; by default the one that ships with headway.
+        policy: folder of the policy that drives in its futures; by default the one that ships with headway.
+        recording: recordings to examine it on; by default the one that ships with headway.
+        split: which of the recorded cars are taken over.
+        situations: how many recorded situations each measurement takes.
+        masks: how many dropout masks may disagree; an ensemble has its members instead.
+        seed: of everything random.
+        device: where networks run.
+    """
+    require_readable(*(folder for folder in (model, policy) if folder is not None))
+    from envs import SAMPLE
+
+    files = all_files(recording or ((SAMPLE,),))
+    require_folder(out)
+    require_device(device)
+    from mbrl.diagnose import as_text, diagnose
+
+    data = diagnose(
+        out, files, model=model, policy=policy, split=split, situations=situations, masks=masks, seed=seed,
+        device=device,
+    )  # fmt: skip
+    print(as_text(data))
+
+
+def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = False) -> None:
+    """Measure how fast headway is on this machine.
+
+    Args:
+        name: what to measure: replay, imagination.
+        json: print one JSON object and nothing else on standard output.
+    """
+    from mbrl.bench import as_text, run_bench
+
+    results = run_bench(name)
+    print(json_format.dumps(results) if json else as_text(results))

@@ -1,0 +1,143 @@
+"""Commands that train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from mbrl.commands.arguments import (
+    Device,
+    Recordings,
+    all_files,
+    refuse,
+    require_device,
+    require_folder,
+    require_readable,
+)
+
+
+def demo(
+    out: Path = Path("runs/demo"),
+    seed: int = 0,
+    preset: Literal["quick", "debug"] = "quick",
+    device: Device = "cpu",
+) -> None:
+    """See the whole of headway on the recording that ships with it, in about 15 minutes on two cores.
+
+    Args:
+        out: folder for results.json, report.html, the video, the trained model and policy.
+        seed: of everything random.
+        preset: quick, or debug (seconds of training, to see that everything runs).
+        device: where networks are trained.
+    """
+    require_folder(out)
+    require_device(device)
+    from mbrl.demo import run_demo
+
+    run_demo(out, device=device, preset=preset, seed=seed)
+
+
+def train_model(
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    preset: Literal["quick", "paper", "debug"] = "quick",
+    seed: int = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train a forward model: what the traffic around a car will do next, and how sure that is.
+
+    Args:
+        recording: recordings to learn from.
+        out: folder for the model; if it holds an interrupted run, that run goes on.
+        preset: quick (minutes on two cores), paper (a day on one GPU), debug (seconds).
+        seed: of everything random.
+        device: where the network is trained.
+    """
+    files = all_files(recording)
+    require_folder(out)
+    from mbrl.data_parallel import joined
+
+    with joined(device) as own_device:
+        require_device(own_device)
+        from envs.formats import read_parquet
+        from mbrl.presets import model_training
+        from mbrl.train_model import train_model
+
+        recordings = [read_parquet(path) for path in files]
+        train_model(model_training(preset, seed), recordings, out, device=own_device)
+
+
+def train_policy(
+    model: Annotated[Path, arg(metavar="DIR")],
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    preset: Literal["quick", "paper", "debug"] = "quick",
+    seed: int = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train a policy in the futures that a forward model imagines, starting from an imitation of the humans.
+
+    Args:
+        model: folder of a trained forward model (from `headway train-model`).
+        recording: recordings whose situations the imagination starts from.
+        out: folder for the policy; if it holds an interrupted run, that run goes on.
+        preset: quick (minutes on two cores), paper (one GPU), debug (seconds).
+        seed: of everything random.
+        device: where the networks are trained.
+    """
+    require_readable(model)
+    files = all_files(recording)
+    require_folder(out)
+    from mbrl.data_parallel import check_parts, joined
+
+    with joined(device) as own_device:
+        require_device(own_device)
+        from envs.formats import read_parquet
+        from mbrl.presets import policy_training
+        from mbrl.train_model import load_model
+        from mbrl.train_policy import train_policy
+
+        imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, seed=seed)
+        check_parts(imitation.batch_size, config.batch_size)
+        trained = load_model(model, own_device)
+        recordings = [read_parquet(path) for path in files]
+        start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=own_device)
+        train_policy(config, recordings, out, trained=trained, start_from=start, device=own_device)
+
+
+def reproduce(
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    preset: Literal["quick", "paper", "debug"] = "quick",
+    seeds: tuple[int, ...] = (0, 1),
+    rows: tuple[str, ...] = (),
+    ray: bool = False,
+    device: Device = "cpu",
+) -> None:
+    """Train and drive every row of the paper's table, and those headway adds: results.md, report.html in DIR.
+
+    Args:
+        recording: recordings to learn from and to drive in.
+        out: folder for everything; if it holds an interrupted run, that run goes on.
+        preset: quick (two cores, hours), paper (one GPU, days), debug (minutes).
+        seeds: each row is trained once for each.
+        rows: names of the rows to run; all by default.
+        ray: run rows and seeds as Ray tasks (needs `pip install headway[ray]`), on the cluster RAY_ADDRESS names if it
+            is set, whose machines must share the folders.
+        device: where the networks are trained.
+    """
+    files = all_files(recording)
+    if not seeds:
+        refuse("--seeds needs at least one")
+    require_folder(out)
+    require_device(device)
+    from mbrl.reproduce import reproduce as run_all
+    from mbrl.side_by_side import run_together
+
+    run = run_together
+    if ray:
+        from mbrl.on_ray import run_on_ray as run
+    run_all(out, files, preset=preset, seeds=seeds, only=rows, device=device, run=run)
+    print((out / "results.md").read_text())
