@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from mbrl.commands.judging import bench, diagnose, evaluate
+from mbrl.commands.judging import bench, diagnose, evaluate, imagine
 from mbrl.commands.learning import demo, reproduce, train_model, train_policy
 from mbrl.commands.recordings import generate, import_, info, view
 
@@ -32,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "diagnose": diagnose,
     "reproduce": reproduce,
+    "imagine": imagine,
     "bench": bench,
 }
 DESCRIPTION = """Learn to drive from recorded traffic without touching it.

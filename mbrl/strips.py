@@ -22,7 +22,9 @@ EGO_SIZE = (4.6, 1.9)  # m; length and width where the ego's are not known
 GAP = 2  # px between frames
 
 
-def to_rgb(images: NDArray[np.uint8], size: tuple[float, float] = EGO_SIZE) -> NDArray[np.uint8]:
+def to_rgb(
+    images: NDArray[np.uint8], size: tuple[float, float] = EGO_SIZE, px_per_m: float = View().px_per_m
+) -> NDArray[np.uint8]:
     """Observations (T, 3, H, W) as (T, H, W, 3), with the ego drawn as a box in the middle.
 
     Args:
@@ -33,7 +35,7 @@ def to_rgb(images: NDArray[np.uint8], size: tuple[float, float] = EGO_SIZE) -> N
         share = images[:, channel, :, :, None] / 255
         rgb = rgb * (1 - share) + np.array(colour) * share
     height, width = images.shape[2:]
-    half_l, half_b = (s / 2 * View().px_per_m for s in size)
+    half_l, half_b = (s / 2 * px_per_m for s in size)
     rows, columns = (np.abs(np.arange(n) - (n - 1) / 2) for n in (height, width))
     rgb[:, (rows <= half_l)[:, None] & (columns <= half_b)[None, :]] = EGO_COLOUR
     return np.round(rgb).astype(np.uint8)

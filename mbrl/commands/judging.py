@@ -16,7 +16,9 @@ from mbrl.commands.arguments import (
     all_files,
     naming_bad_arguments,
     read_all,
+    refuse,
     require_device,
+    require_file,
     require_folder,
     require_readable,
     require_some,
@@ -106,6 +108,55 @@ def diagnose(
         device=device,
     )  # fmt: skip
     print(as_text(data))
+
+
+def imagine(
+    model: Annotated[Path | None, arg(metavar="DIR")] = None,
+    recording: Annotated[Path | None, arg(metavar="FILE.parquet")] = None,
+    out: Annotated[Path, arg(metavar="FILE.mp4|FILE.png")] = Path("runs/imagined.mp4"),
+    agent: Annotated[str, arg(metavar="AGENT")] = "human",
+    vehicle: Annotated[int | None, arg(metavar="NUMBER")] = None,
+    steps: int = 200,
+    futures: int = 4,
+    seed: int = 0,
+    device: Device = "cpu",
+) -> None:
+    """Let a forward model run on its own predictions from one recorded situation, and see what becomes of it.
+
+    Args:
+        model: folder of a trained forward model; without it, the one that ships with headway.
+        recording: where the situation is from; without it, the recording that ships with headway.
+        out: the video to write, of what was recorded beside the futures, each with how bright its vehicles are of what
+            they were at the start; or one picture of some moments (.png). The numbers of every step go beside it, into
+            FILE.json.
+        agent: who drives in the futures: human (the recorded actions while they last, then none), no-action,
+            pretrained, or the folder of a trained policy.
+        vehicle: the car to take over, by its number in the source; by default `seed` chooses one.
+        steps: of the model, 0.2 s each for a quick one.
+        futures: how many, z of each drawn from the prior.
+        seed: of z, and of the car.
+        device: where networks run.
+    """
+    if out.suffix.lower() not in (".mp4", ".png"):
+        refuse("expected the name of a video (.mp4) or a picture (.png)", out)
+    if recording is not None:
+        require_readable(recording)
+    require_file(out, out.with_suffix(".json"))
+    require_device(device)
+    from envs import SAMPLE
+    from mbrl.agents_by_name import PRETRAINED, agent_by_name
+    from mbrl.free_running import run_free
+    from mbrl.free_running_report import as_text, write_free_run
+    from mbrl.train_model import load_model
+
+    driver = agent_by_name(agent, device)
+    model, recording = model or PRETRAINED / "model", recording or SAMPLE
+    run = run_free(
+        load_model(model, device).model, read_all([recording])[0], driver, steps=steps, num_futures=futures,
+        vehicle=vehicle, seed=seed,
+    )  # fmt: skip
+    write_free_run(run, out, {"model": str(model), "recording": str(recording), "seed": seed})
+    print(as_text(run))
 
 
 def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = False) -> None:

@@ -35,6 +35,7 @@ SHAPES = {
     "evaluate": "evaluate --recording {file} --agent human --agent no-action --agent {tmp} --out {tmp}/out",
     "diagnose": "diagnose --model {tmp} --policy {tmp} --recording {file} --split test --out {tmp}/out",
     "reproduce": "reproduce --recording {file} --out {tmp}/out --seeds 0 1 2 --rows imitation mpur-vae --ray",
+    "imagine": "imagine --model {tmp} --recording {file} --agent human --steps 9 --futures 2 --out {tmp}/F.mp4",
     "bench": "bench replay --json",
 }
 
