@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from envs.compiled import compiled
 from envs.errors import InputError
 from envs.geometry import first_overlap, gap_and_ttc
+from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, limit_scale
+from envs.kinematics import step as drive
 from envs.parallel import available_threads
 from envs.raster import MAX_NEAR, NEAR_FIELDS, gather, is_off_road, render
 from envs.recording import Recording, Split
@@ -26,6 +29,8 @@ from envs.world import World, build_world
 PERTURBATION_TRIES = 4  # before a window is left as recorded
 URGENT_TRIES = 8  # windows drawn, of which the most urgent is taken
 SIGHT = 100.0  # m; nobody further off counts as ahead
+EXPLORATION = (1.5, 0.004)  # m/s^2, 1/m: deviations of the noise of varied actions ...
+EXPLORATION_TIME = 1.0  # s; ... and how long it lasts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,11 @@ class WindowConfig:
     perturbed: share of windows whose ego is moved off its recorded pose and speed, with a history that leads there
         (dx ~ N(0, 1 + .15 v), dv ~ N(0, .3 + .12 v), dy ~ N(0, .5), dheading ~ N(0, .02)); one that touches a car or
         is off the road is drawn again. Needs the straight observer, for what such an ego would have done is unknown.
+    urgent: share of windows each taken from URGENT_TRIES for its short time to collision.
+    varied: share of windows whose ego goes on by other actions than its human's: the recorded ones and noise (see
+        `exploration`). What it sees is rendered from where that leads, for nobody reacts to it. In the recording an
+        action is also a sign of what the others do (who closes up accelerates when the road ahead becomes free); here
+        it is a cause alone. Needs the ego's own view.
     """
 
     context: tuple[int, ...] = tuple(range(19, -1, -1))
@@ -46,6 +56,7 @@ class WindowConfig:
     observer: Literal["ego", "straight"] = "ego"
     perturbed: float = 0.0
     urgent: float = 0.0
+    varied: float = 0.0
     view: View = View()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
@@ -57,8 +68,11 @@ class WindowConfig:
             raise ValueError(f"context={self.context} must descend to 0")
         if list(self.targets) != sorted(set(self.targets)) or (self.targets and self.targets[0] < 1):
             raise ValueError(f"targets={self.targets} must ascend from 1 or more")
-        if not 0 <= self.perturbed <= 1 or not 0 <= self.urgent <= 1:
-            raise ValueError(f"perturbed={self.perturbed} and urgent={self.urgent} must be shares")
+        shares = {"perturbed": self.perturbed, "urgent": self.urgent, "varied": self.varied}
+        if any(not 0 <= share <= 1 for share in shares.values()):
+            raise ValueError(f"{shares} must be shares")
+        if self.varied and self.observer != "ego":
+            raise ValueError("varied windows show what the ego sees: use observer='ego'")
         if self.perturbed and self.observer == "ego" and self.targets:
             raise ValueError("perturbed windows have no recorded targets: use observer='straight'")
 
@@ -119,7 +133,8 @@ class WindowSampler:
                     their_histories[taken],
                     their_ttc[taken],
                 )
-        return self._render(rows[part], histories[part])
+        noise = self._exploration(rng)
+        return self._render(rows[part], histories[part], noise[part])
 
     def stream(self, begin: int, end: int, prefetch: int = 2, part: slice = slice(None)) -> Iterator[Windows]:
         """Batches begin ... end - 1, or a part of each, rendered ahead in a thread of their own."""
@@ -137,7 +152,8 @@ class WindowSampler:
 
     def render(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Windows:
         """The windows whose present is at these rows of the world."""
-        return self._render(rows, self._histories(rows, rng))
+        histories = self._histories(rows, rng)
+        return self._render(rows, histories, self._exploration(rng, len(rows)))
 
     def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         rows = self._rows[rng.integers(len(self._rows), size=self.batch_size)]
@@ -169,20 +185,36 @@ class WindowSampler:
         _look_around(self.world, states, vehicle, frame, free, ttc)
         return free, ttc
 
-    def _render(self, rows: NDArray[np.int64], histories: NDArray[np.float64]) -> Windows:
+    def _exploration(self, rng: np.random.Generator, num: int | None = None) -> NDArray[np.float64]:
+        """(B, frames ahead, 2) added to the recorded actions, 0 where they are not varied."""
+        num = self.batch_size if num is None else num
+        ahead = self.config.targets[-1] if self.config.targets else 0
+        if not self.config.varied:
+            return np.zeros((num, ahead, 2))
+        varied = rng.random(num) < self.config.varied
+        return exploration(rng.standard_normal((num, ahead, 2)), self.world.dt) * varied[:, None, None]
+
+    def _render(
+        self, rows: NDArray[np.int64], histories: NDArray[np.float64], noise: NDArray[np.float64]
+    ) -> Windows:
         config, world = self.config, self.world
         vehicle, present = self._car_and_frame(rows)
         context = histories[:, config.context[0] - np.array(config.context)]
         frames = present[:, None] + np.concatenate(
             [-np.array(config.context), np.array(config.targets, np.int64)]
         )
+        actions = self._actions(vehicle, present, noise)
         targets = self._targets(context[:, -1], vehicle, present)
+        varied = noise.any((1, 2))
+        if varied.any():
+            driven = driven_on(context[varied, -1], actions[varied], world.dt)
+            targets[varied] = driven[:, np.array(config.targets) - 1]
         states = np.concatenate([context, targets], 1)
         images = render(world, frames, states, vehicle, config.view, self.threads)
         vectors, heading = state_vectors(states), states[..., 2].astype(np.float32)
         c = len(config.context)
         return Windows(
-            images[:, :c], vectors[:, :c], heading[:, :c], world.size[vehicle], self._actions(vehicle, present),
+            images[:, :c], vectors[:, :c], heading[:, :c], world.size[vehicle], self._mean_actions(actions),
             images[:, c:], vectors[:, c:], heading[:, c:],
         )  # fmt: skip
 
@@ -201,13 +233,21 @@ class WindowSampler:
         out[..., 1] += way * np.sin(now[:, None, 2])
         return out
 
-    def _actions(self, vehicle: NDArray[np.int64], present: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(B, T, 2): means over the frames from one target to the next."""
+    def _actions(
+        self, vehicle: NDArray[np.int64], present: NDArray[np.int64], noise: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(B, frames ahead, 2): the human's, and noise (B, frames ahead, 2), within the limits of the car."""
+        rows = self.world.row(vehicle[:, None], present[:, None] + np.arange(noise.shape[1]))
+        recorded = self.world.action[rows].astype(np.float64)
+        limit = np.array([MAX_ACCELERATION, MAX_CURVATURE]) * limit_scale(self.world.size[vehicle, :1])
+        return np.where(noise, np.clip(recorded + noise, -limit[:, None], limit[:, None]), recorded)
+
+    def _mean_actions(self, actions: NDArray[np.float64]) -> NDArray[np.float32]:
+        """(B, T, 2): means over the frames from one target to the next, of (B, frames ahead, 2)."""
         edges = np.array([0, *self.config.targets])
         if len(edges) == 1:
-            return np.zeros((len(vehicle), 0, 2), np.float32)
-        rows = self.world.row(vehicle[:, None], present[:, None] + np.arange(edges[-1]))
-        sums = np.add.reduceat(self.world.action[rows].astype(np.float64), edges[:-1], axis=1)
+            return np.zeros((len(actions), 0, 2), np.float32)
+        sums = np.add.reduceat(actions, edges[:-1], axis=1)
         return (sums / np.diff(edges)[:, None]).astype(np.float32)
 
     def _perturb(
@@ -256,6 +296,30 @@ def perturb(history: NDArray[np.float64], noise: NDArray[np.float64], dt: float)
         legs = way * trig(out[:, :-1, 2])
         out[:, :-1, k] = out[:, -1:, k] - np.cumsum(legs[:, ::-1], 1)[:, ::-1]
     return out
+
+
+def exploration(noise: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    """Ornstein-Uhlenbeck noise for actions: stationary deviations EXPLORATION, correlation exp(-t / EXPLORATION_TIME).
+
+    Args:
+        noise: (B, n, 2) standard normal, dt seconds apart.
+    Returns:
+        (B, n, 2) in m/s^2 and 1/m.
+    """
+    rho = np.exp(-dt / EXPLORATION_TIME)
+    out = noise.copy()
+    for k in range(1, noise.shape[1]):
+        out[:, k] = rho * out[:, k - 1] + np.sqrt(1 - rho**2) * noise[:, k]
+    return out * EXPLORATION
+
+
+def driven_on(start: NDArray[np.float64], actions: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    """The states (B, n, 4) that actions (B, n, 2) lead to from (B, 4), by the kinematics."""
+    state, states = torch.from_numpy(start), []
+    for action in torch.from_numpy(actions).unbind(1):
+        state = drive(state, action, dt)
+        states.append(state)
+    return torch.stack(states, 1).numpy()
 
 
 @compiled

@@ -73,7 +73,8 @@ class ModelTraining:
     beta: float = 1e-6  # weight of the KL
     z_dropout: float = 0.5  # probability that a step's z comes from the prior
     data_share: float = 1.0  # of the training cars, that it learns from
-    perturbed: float = 0.0  # share of perturbed contexts
+    perturbed: float = 0.0  # share of perturbed contexts, where the training observer allows it
+    varied: float = 0.0  # share of windows with varied actions, where it sees what the ego sees
     mixed_precision: bool = False  # networks in bfloat16: for GPUs; on two cores it saves a fifth at most
     horizon: int = 20  # steps for which the uncertainty is normalised
     masks: int = 2  # K of the uncertainty
@@ -405,7 +406,7 @@ def _batches(
         if step < end:
             sampler = model_windows(
                 model, recordings, stage.steps, stage.batch_size, (config.seed, k),
-                share=config.data_share, perturbed=config.perturbed,
+                share=config.data_share, perturbed=config.perturbed, varied=config.varied,
             )  # fmt: skip
             part = data_parallel.part(stage.batch_size)
             for windows in sampler.stream(max(step - first, 0), stage.updates, part=part):
@@ -423,13 +424,15 @@ def model_windows(
     split: Split = "train",
     share: float = 1.0,
     perturbed: float = 0.0,
+    varied: float = 0.0,
 ) -> WindowSampler:
-    """The windows a model learns from, or is examined on; contexts are perturbed only where its observer allows it."""
+    """The windows a model learns from, or is examined on; perturbed or varied only where its observer allows it."""
     windows = WindowConfig(
         context=model.timing.context,
         targets=model.timing.targets(steps),
         observer=model.observer,
         perturbed=perturbed if model.observer == "straight" else 0.0,
+        varied=varied if model.observer == "ego" else 0.0,
         view=model.config.view,
     )
     return WindowSampler(recordings, windows, batch_size=batch_size, split=split, share=share, seed=seed)

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from envs.drives import Drives
 from envs.errors import InputError
+from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, limit_scale, step
 from envs.raster import render
 from envs.recording import Recording, Split
 from envs.replay import Replay
 from envs.units import View
-from envs.windows import WindowConfig, Windows, WindowSampler, perturb
+from envs.windows import (
+    EXPLORATION,
+    EXPLORATION_TIME,
+    WindowConfig,
+    Windows,
+    WindowSampler,
+    exploration,
+    perturb,
+    state_vectors,
+)
 from tests import reference
 from tests.agents.scenes import Track, along, clean_traffic, recording_of
 from tests.toys import LANE, lane_centre, straight_site
@@ -376,3 +388,57 @@ def test_perturbation_needs_the_straight_observer() -> None:
 def test_impossible_windows_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):
         WindowConfig(**{name: value})  # type: ignore[arg-type]
+
+
+# --- varied actions --------------------------------------------------------------------------------------------------
+
+
+def test_varied_windows_show_where_their_actions_lead(traffic: Recording) -> None:
+    """One action after the other, by the kinematics; the others go on as recorded, seen from there."""
+    targets = tuple(range(1, 21))
+    sampler = sampler_of(traffic, view=SMALL, targets=targets, varied=1.0)
+    vehicle = np.arange(4, 16)
+    windows = sampler.render(sampler.world.row(vehicle, np.full(12, 150)), np.random.default_rng(1))
+    state = sampler.world.state[sampler.world.row(vehicle, np.full(12, 150))].astype(np.float64)
+    states = []
+    for action in np.moveaxis(windows.actions.astype(np.float64), 1, 0):
+        state = step(torch.from_numpy(state), torch.from_numpy(action), 0.1).numpy()
+        states.append(state)
+    want = np.stack(states, 1)
+    np.testing.assert_allclose(windows.target_vectors, state_vectors(want), atol=1e-4)
+    np.testing.assert_allclose(windows.target_heading, want[..., 2], atol=1e-5)
+    frames = 150 + np.tile(targets, (12, 1))
+    images = render(sampler.world, frames, want, vehicle, SMALL)
+    assert (
+        abs(images.astype(int) - windows.target_images)[:, :, 1] > 1
+    ).mean() < 1e-3  # actions are float32 here
+    recorded = sampler_of(traffic, view=SMALL, targets=targets).render(
+        sampler.world.row(vehicle, np.full(12, 150)), np.random.default_rng(1)
+    )
+    np.testing.assert_array_equal(windows.images, recorded.images)
+    assert abs(windows.target_vectors[:, -1, 0] - recorded.target_vectors[:, -1, 0]).mean() > 0.5
+    limit = limit_scale(windows.size[:, :1]) * np.array([MAX_ACCELERATION, MAX_CURVATURE])
+    assert (abs(windows.actions) <= limit[:, None] * (1 + 1e-6)).all()
+
+
+def test_a_share_of_windows_is_varied(traffic: Recording) -> None:
+    """The others are those that are drawn without."""
+    some, none = (sampler_of(traffic, varied=share, batch_size=400).batch(3) for share in (0.3, 0.0))
+    np.testing.assert_array_equal(some.images, none.images)
+    same = (some.actions == none.actions).all((1, 2))
+    assert 1 - same.mean() == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 400))
+    np.testing.assert_array_equal(some.target_images[same], none.target_images[same])
+    np.testing.assert_array_equal(some.target_vectors[same], none.target_vectors[same])
+
+
+def test_the_noise_of_actions_is_an_ornstein_uhlenbeck_process() -> None:
+    noise = exploration(np.random.default_rng(0).standard_normal((40_000, 31, 2)), 0.1) / EXPLORATION
+    np.testing.assert_allclose(noise.std(0), 1, atol=0.02)
+    for lag in (1, 10, 30):
+        correlation = (noise[:, 0] * noise[:, lag]).mean(0)
+        np.testing.assert_allclose(correlation, math.exp(-0.1 * lag / EXPLORATION_TIME), atol=0.02)
+
+
+def test_a_straight_observer_sees_nothing_of_varied_actions() -> None:
+    with pytest.raises(ValueError, match="observer='ego'"):
+        WindowConfig(observer="straight", varied=0.5)
