@@ -165,14 +165,8 @@ class RoadPicture:
         pygame.draw.rect(surface, GHOST_SWATCH, (150, top + 56, 22, 12), border_radius=3)
         pygame.draw.rect(surface, MARKING, (150, top + 56, 22, 12), 1, border_radius=3)
         write(surface, f"human {human[3]:.1f} m/s", (180, top + 54), size=14, colour=FAINT)
-        lead = float(replay.state[ego, 0] - human[0])
-        write(
-            surface,
-            f"{abs(lead):.1f} m {'ahead' if lead >= 0 else 'behind'}",
-            (180, top + 74),
-            size=14,
-            colour=FAINT,
-        )
+        place = human_place(float(replay.state[ego, 0]), float(human[0]))
+        write(surface, place, (180, top + 74), size=14, colour=FAINT)
         time = write(surface, f"{seconds:.1f} s", (24, top + 106), size=17)
         if notice:
             colour = EGO if notice == "arrived" else CRASHED
@@ -290,3 +284,12 @@ def vehicles_around(replay: Replay, ego: int, reach: float) -> NDArray[np.float6
         yielding = replay._yielding[ego], replay._yield_tau[ego], replay._yield_speed[ego]
         n = reactive.place_yielding(replay.world, x, y, reach, *yielding, near, n)
     return near[:n]
+
+
+def human_place(ego_x: float, human_x: float) -> str:
+    """Where the human is, seen from the ego.
+
+    >>> human_place(100.0, 112.75), human_place(100.0, 98.0)
+    ('12.8 m ahead of us', '2.0 m behind us')
+    """
+    return f"{abs(human_x - ego_x):.1f} m {'ahead of' if human_x > ego_x else 'behind'} us"
