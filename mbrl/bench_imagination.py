@@ -1,6 +1,7 @@
 """How fast the models imagine, against the same steps written plainly (benchmarks/naive_imagination.py).
 
-Each measurement is a process of its own, so that memory is weighed alone: python -m mbrl.bench_imagination SIZE WHAT.
+Each kind of step has a process of its own, so that memory is weighed alone: python -m mbrl.bench_imagination SIZE WHAT.
+They take turns, so that what else the machine does befalls all of them; the best turn of each counts.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,28 +25,26 @@ from envs.errors import InputError
 from envs.windows import Windows
 from mbrl.bench_memory import peak_rss_mb
 from mbrl.forward_models import PaperModel, build
-from mbrl.imagination import exact_costs, from_prior, imagine
-from mbrl.policy_losses import mpur_loss
+from mbrl.policy_rollouts import Imagined
 from mbrl.policy_training import PolicyTraining
 from mbrl.rows import models, rows
-from mbrl.train_model import model_windows, rollout_error
-from mbrl.uncertainty import Uncertainty, dropout_on
+from mbrl.train_model import TrainedModel, model_windows, rollout_error
+from mbrl.uncertainty import Uncertainty
 
 Size = Literal["paper", "quick", "debug"]
 BATCH = {"paper": 6, "quick": 16, "debug": 2}
-REPETITIONS = {"paper": 2, "quick": 5, "debug": 1}  # after a warm-up; the best counts
-MEASURED = ("model", "policy", "frames", "naive-model", "naive-policy")
+TURNS = {"paper": 3, "quick": 5, "debug": 1}  # after a warm-up
 
 
 class Setting(NamedTuple):
     """What a step works on."""
 
     model: PaperModel
+    mixed_precision: bool  # of the model's training
     policy: Policy
     training: PolicyTraining
     windows: Windows
     context: Context
-    actions: Tensor
     noise: Tensor
 
 
@@ -53,45 +54,68 @@ def bench_imagination(sizes: tuple[Size, ...] = ("paper", "quick")) -> dict[str,
 
     results: dict[str, Any] = {}
     for size in sizes:
-        found = {what: _measured_apart(size, what) for what in MEASURED}
-        model, policy, naive = found["model"], found["policy"], found["naive-policy"]
+        turns = _in_turns(size)
+        best = {what: min(turn["seconds"] for turn in of) for what, of in turns.items()}
+        policy, naive, frames = (turns[what][-1] for what in ("policy", "naive-policy", "frames"))
         results[size] = {
-            "model_step_s": round(model["seconds"], 4),
-            "policy_step_s": round(policy["seconds"], 4),
-            "imagined_frames_per_s": round(found["frames"]["frames"] / found["frames"]["seconds"], 1),
+            "model_step_s": round(best["model"], 4),
+            "policy_step_s": round(best["policy"], 4),
+            "imagined_frames_per_s": round(frames["frames"] / best["frames"], 1),
             "peak_rss_mb": round(policy["rss_mb"]),
-            "model_step_ratio": round(found["naive-model"]["seconds"] / model["seconds"], 2),
-            "policy_step_ratio": round(naive["seconds"] / policy["seconds"], 2),
-            "memory_ratio": round(policy["step_mb"] / naive["step_mb"], 3),
+            "model_step_ratio": round(best["naive-model"] / best["model"], 2),
+            "policy_step_ratio": round(best["naive-policy"] / best["policy"], 2),
+            "memory_ratio": round(policy["step_mb"] / max(naive["step_mb"], 1), 3),
+            "all_seconds": {what: [round(turn["seconds"], 3) for turn in of] for what, of in turns.items()},
         }
         print(f"{size}: {results[size]}", file=sys.stderr, flush=True)
     return {**results, "machine": machine_facts()}
 
 
-def _measured_apart(size: Size, what: str) -> dict[str, float]:
+Turn = dict[str, float]
+
+
+def _in_turns(size: Size) -> dict[str, list[Turn]]:
+    """What each kind of step found in its turns."""
+    with ExitStack() as stack:
+        processes = {what: stack.enter_context(_started(size, what)) for what in STEPS}
+        turns = [{what: _turn(process) for what, process in processes.items()} for _ in range(TURNS[size])]
+    return {what: [turn[what] for turn in turns] for what in STEPS}
+
+
+def _started(size: Size, what: str) -> subprocess.Popen[str]:
+    """A process that has warmed up."""
     command = [sys.executable, "-m", "mbrl.bench_imagination", size, what]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise InputError(done.stderr.strip().splitlines()[-1])
-    measured: dict[str, float] = json.loads(done.stdout)
-    return measured
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    _turn(process)
+    return process
 
 
-def measure(size: Size, what: str) -> dict[str, float]:
-    """Best seconds of one step, and the memory it took."""
+def _turn(process: subprocess.Popen[str]) -> Turn:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write("\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    if not line:
+        raise InputError(process.communicate()[1].strip().splitlines()[-1])
+    found: Turn = json.loads(line)
+    return found
+
+
+def measure(size: Size, what: str, turns: Iterable[object]) -> Iterator[Turn]:
+    """For each turn, the seconds of a step, and the memory it and those before it took."""
     setting = prepare(size)
-    step = _steps(setting)[what]
+    step = STEPS[what](setting)
+    frames = setting.noise.shape[1] * len(setting.context.size) * setting.training.masks
     before = peak_rss_mb()
-    step()
-    seconds = []
-    for _ in range(REPETITIONS[size]):
+    for _ in turns:
         begin = time.perf_counter()
         step()
-        seconds.append(time.perf_counter() - begin)
-    frames = setting.noise.shape[1] * len(setting.context.size) * setting.training.masks
-    return {
-        "seconds": min(seconds), "frames": frames, "rss_mb": peak_rss_mb(), "step_mb": peak_rss_mb() - before
-    }  # fmt: skip
+        seconds = time.perf_counter() - begin
+        peak = peak_rss_mb()
+        yield {"seconds": seconds, "frames": frames, "rss_mb": peak, "step_mb": peak - before}
 
 
 def prepare(size: Size) -> Setting:
@@ -107,49 +131,63 @@ def prepare(size: Size) -> Setting:
     windows = model_windows(model, [traffic()], training.horizon, BATCH[size], seed=0).batch(0)
     context = context_of_windows(windows)
     noise = model.noise(BATCH[size], training.horizon, like=context.size)
-    actions = torch.from_numpy(windows.actions)
-    return Setting(model, Policy(training.policy), training, windows, context, actions, noise)
+    return Setting(model, config.mixed_precision, Policy(training.policy), training, windows, context, noise)
 
 
-def _steps(setting: Setting) -> dict[str, Callable[[], object]]:
-    model, policy, training, windows, context, actions, noise = setting
-    uncertainty = Uncertainty(training.horizon)
-    masks, view = training.masks, training.policy.view
-    after = Recorded.of(windows)
+def model_step(setting: Setting) -> Callable[[], object]:
+    """An update of the forward model, but for the optimiser: as mbrl.train_model does it."""
+    model = setting.model.train()
+    steps = setting.training.horizon
 
-    def model_step() -> None:
-        model.requires_grad_(True).train()
-        error, kl = rollout_error(model, windows, training.horizon, "cpu", None, 0.5)
+    def step() -> None:
+        error, kl = rollout_error(model, setting.windows, steps, "cpu", None, 0.5, setting.mixed_precision)
         (error.mean() + 1e-6 * kl).backward()
 
-    def policy_step() -> None:
-        model.requires_grad_(False).eval()
-        many = context.repeat(masks)
-        with dropout_on(model):
-            trajectory = imagine(
-                model, policy, model.encode(many), from_prior(model, noise.repeat(masks, 1, 1)), training.horizon,
-                cost=exact_costs(model.gradient, view), num_masks=masks,
-            )  # fmt: skip
-        mpur_loss(trajectory, uncertainty, training)[0].backward()
+    return step
 
-    @torch.no_grad()
-    def frames() -> None:
-        model.eval()
-        many = context.repeat(masks)
-        imagine(
-            model, policy, model.encode(many), from_prior(model, noise.repeat(masks, 1, 1)), training.horizon,
-            cost=exact_costs(model.gradient, view), num_masks=masks,
-        )  # fmt: skip
 
-    def naive_model_step() -> None:
-        _naive().model_step(model, context, actions, after.images, after.poses)
+def policy_step(setting: Setting) -> Callable[[], object]:
+    """The same of a policy: as mbrl.train_policy does it."""
+    imagined = _imagined(setting)
+    return lambda: imagined.imagine(setting.context, setting.noise)[0].backward()
 
-    def naive_policy_step() -> None:
-        _naive().policy_step(model, policy, context, noise, masks)
 
-    return dict(
-        zip(MEASURED, (model_step, policy_step, frames, naive_model_step, naive_policy_step), strict=True)
+def frames_step(setting: Setting) -> Callable[[], object]:
+    """The futures that a policy's update imagines."""
+    return torch.no_grad()(partial(_imagined(setting).imagine, setting.context, setting.noise))
+
+
+def _imagined(setting: Setting) -> Imagined:
+    from mbrl.bench import traffic
+
+    model, training = setting.model.requires_grad_(False).eval(), setting.training
+    trained = TrainedModel(model, Uncertainty(training.horizon))
+    return Imagined(training, setting.policy, trained, [traffic()])
+
+
+def naive_model_step(setting: Setting) -> Callable[[], object]:
+    """The forward model's update written plainly."""
+    naive, after = _naive(), Recorded.of(setting.windows)
+    network = naive.Network(setting.model)
+    return partial(naive.model_step, network, setting.context, after.actions, after.images, after.poses)
+
+
+def naive_policy_step(setting: Setting) -> Callable[[], object]:
+    """The policy's update written plainly."""
+    naive = _naive()
+    network = naive.Network(setting.model)
+    return partial(
+        naive.policy_step, network, setting.policy, setting.context, setting.noise, setting.training.masks
     )
+
+
+STEPS = {
+    "model": model_step,
+    "policy": policy_step,
+    "frames": frames_step,
+    "naive-model": naive_model_step,
+    "naive-policy": naive_policy_step,
+}
 
 
 def _naive() -> Any:
@@ -163,4 +201,5 @@ def _naive() -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], sys.argv[2])))  # type: ignore[arg-type]
+    for found in measure(sys.argv[1], sys.argv[2], sys.stdin):  # type: ignore[arg-type]
+        print(json.dumps(found), flush=True)

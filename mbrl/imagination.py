@@ -104,11 +104,11 @@ def imagine(
     def act(t: int, state: Any) -> Tensor:
         return actor(dynamics.context(state).take(slice(num_examples))).repeat(num_masks, 1)
 
-    steps = list(unroll(dynamics, h, act, stepwise(z), horizon))
-    images = torch.stack([prediction.image for _, prediction, _ in steps], 1)
-    poses = torch.stack([prediction.pose for _, prediction, _ in steps], 1)
-    actions = torch.stack([action for action, _, _ in steps], 1)
-    return Trajectory(images, poses, actions, cost(images, poses, size), dynamics.context(steps[-1][2]))
+    taken, state = [], h
+    for action, prediction, state in unroll(dynamics, h, act, stepwise(z), horizon):  # noqa: B007 (the last is kept)
+        taken.append((action, *prediction))
+    actions, images, poses = (torch.stack(part, 1) for part in zip(*taken, strict=True))
+    return Trajectory(images, poses, actions, cost(images, poses, size), dynamics.context(state))
 
 
 def exact_costs(gradient: Gradient, view: View, *, detach_speed: bool = True) -> CostsOf:

@@ -23,6 +23,7 @@ from mbrl.critics import LearnedCost, ValueFunction
 from mbrl.data_parallel import part, seeded, shared
 from mbrl.forward_models import Ensemble, SeparatedModel
 from mbrl.forward_models.base import ForwardModel, reparameterise
+from mbrl.forward_models.layers import in_bfloat16
 from mbrl.futures import Futures, foresee
 from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, stepwise, unroll
 from mbrl.normaliser import Normaliser
@@ -67,6 +68,8 @@ class Imagined:
         self.config, self.policy, self.device, self.value = config, policy, device, value
         self.generator: torch.Generator | None = None  # of z and samples; the global one
         self.model: ForwardModel[Any] = trained.model.with_gradient(config.gradient)
+        if config.mixed_precision:
+            self.model = in_bfloat16(self.model)
         several = config.counts_uncertainty or isinstance(self.model, Ensemble)
         self.masks = config.masks if several else 1
         self.uncertainty = trained.uncertainty if config.counts_uncertainty else None
@@ -126,7 +129,7 @@ class Imagined:
             recorded = Recorded.of(windows, self.device)
             z = inferred(model, context, recorded, noise)
         if not self.shares_futures:
-            return partial(self._imagine, context, noise, z, recorded)
+            return partial(self.imagine, context, noise, z, recorded)
         assert isinstance(model, SeparatedModel)
         with dropout_on(model):
             futures = foresee(model, context, self._under_masks(noise, z), config.horizon, self.masks)
@@ -142,21 +145,23 @@ class Imagined:
         driven = imagine(futures, self._actor, h, noise, self.config.horizon, cost=self.cost)
         return self._judge(futures.under_all_masks(driven), driven, futures.start, None)
 
-    def _imagine(self, context: Context, noise: Tensor, z: Tensor | None, recorded: Recorded | None) -> Loss:
+    def imagine(
+        self, context: Context, noise: Tensor, z: Tensor | None = None, recorded: Recorded | None = None
+    ) -> Loss:
+        """The loss of driving on from a context (B); z (B, T, z_dim) are the prior's, chosen by noise, if not given."""
         if self.config.z == "adversarial":
             z = self._worst(context, noise)
-        many = context.repeat(self.masks)
         with dropout_on(self.model):
             trajectory = imagine(
-                self.model, self._actor, self.model.encode(many), self._under_masks(noise, z),
+                self.model, self._actor, self.model.encode(context, self.masks), self._under_masks(noise, z),
                 self.config.horizon, cost=self.cost, num_masks=self.masks,
             )  # fmt: skip
-        return self._judge(trajectory, trajectory, many, recorded)
+        return self._judge(trajectory, trajectory, context, recorded)
 
     def _judge(
         self, trajectory: Trajectory, driven: Trajectory, start: Context, recorded: Recorded | None
     ) -> Loss:
-        """The loss of a trajectory under all masks; V judges the one that was driven, from `start`."""
+        """The loss of a trajectory under all masks; V judges the one that was driven, from `start` (repeated)."""
         if self.config.method == "mper":
             assert recorded is not None
             loss, metrics = mper_loss(trajectory, recorded, self.normaliser, self.config)
@@ -164,6 +169,7 @@ class Imagined:
             loss, metrics = mpur_loss(trajectory, self.uncertainty, self.config)
         if self.value is None:
             return loss, metrics
+        start = start.repeat(len(driven.poses) // start.batch_size)
         more, numbers = value_loss(self.value, driven, start, self.config)
         loss = loss + more
         return loss, metrics | numbers | {"loss": float(loss.detach())}
@@ -208,7 +214,8 @@ def inferred(model: ForwardModel[Any], context: Context, recorded: Recorded, noi
             found.append(noise[:, t])
         return found[-1]
 
-    for _ in unroll(model, model.encode(context), stepwise(recorded.actions), latent, noise.shape[1]):
+    h = model.encode(context, along=recorded)
+    for _ in unroll(model, h, stepwise(recorded.actions), latent, noise.shape[1]):
         pass
     return torch.stack(found, 1)
 

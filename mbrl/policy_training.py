@@ -46,6 +46,7 @@ class PolicyTraining:
     learned_cost: bool = False  # costs by a network (mbrl.learned_cost) instead of envs.costs
     stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
     data_share: float = 1.0  # of the training cars, that it learns from
+    mixed_precision: bool = False  # unroll the paper's networks in bfloat16; the policy stays in float32
     perturbed: float = 0.5  # share of perturbed contexts
     urgent: float = 0.5  # share of contexts drawn for their short time to collision
     block: int = 15  # batches of futures drawn at a time ...

@@ -79,6 +79,7 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
             gamma=0.99,
             uncertainty_weight=0.5,
             masks=10,
+            mixed_precision=True,
             perturbed=0.0,
             urgent=0.0,
             block=1,

@@ -37,6 +37,7 @@ from mbrl.forward_models import (
     config_to_dict,
 )
 from mbrl.forward_models.base import ForwardModel, reparameterise
+from mbrl.forward_models.layers import shared_weights
 from mbrl.imagination import Latents, Trajectory, exact_costs, from_prior, stepwise, unroll
 from mbrl.loop import train
 from mbrl.progress import Progress
@@ -75,7 +76,7 @@ class ModelTraining:
     data_share: float = 1.0  # of the training cars, that it learns from
     perturbed: float = 0.0  # share of perturbed contexts, where the training observer allows it
     varied: float = 0.0  # share of windows with varied actions, where it sees what the ego sees
-    mixed_precision: bool = False  # networks in bfloat16: for GPUs; on two cores it saves a fifth at most
+    mixed_precision: bool = False  # networks in bfloat16, weights in float32
     horizon: int = 20  # steps for which the uncertainty is normalised
     masks: int = 2  # K of the uncertainty
     uncertainty_batches: int = 8  # of 32 windows, to normalise it
@@ -133,8 +134,9 @@ def train_model(
         for group in adam.param_groups:
             group["lr"] = config.learning_rate * cosine(step / num_updates)
         model.train()
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.mixed_precision):
-            error, kl = rollout_error(model, windows, stage.steps, device, noise, config.z_dropout)
+        error, kl = rollout_error(
+            model, windows, stage.steps, device, noise, config.z_dropout, config.mixed_precision
+        )
         loss = error.mean() + config.beta * kl
         adam.zero_grad(set_to_none=True)
         loss.backward()
@@ -260,6 +262,7 @@ def rollout_error(
     device: str,
     noise: torch.Generator | None,
     z_dropout: float,
+    mixed_precision: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Squared error (B, T) of an unroll on recorded actions, and the mean KL per step.
 
@@ -284,12 +287,14 @@ def rollout_error(
         dropped = shared(lambda num: torch.rand(num, 1, generator=noise)).to(device) < z_dropout
         return torch.where(dropped, prior, reparameterise(mu, log_var, shared(normal)))
 
-    errors = [
-        model.error(h, after.images[:, t], after.poses[:, t])
-        for t, (_, _, h) in enumerate(
-            unroll(model, model.encode(context), stepwise(after.actions), latent, steps)
-        )
-    ]
+    precision = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed_precision)
+    with precision, shared_weights(model):
+        errors = [
+            model.error(h, after.images[:, t], after.poses[:, t])
+            for t, (_, _, h) in enumerate(
+                unroll(model, model.encode(context, along=after), stepwise(after.actions), latent, steps)
+            )
+        ]
     kl = torch.stack(divergences).mean() if divergences else errors[0].new_zeros(())
     return torch.stack(errors, 1), kl
 
@@ -352,7 +357,7 @@ def along(
     predictions = [
         prediction
         for _, prediction, _ in unroll(
-            model, model.encode(many), stepwise(many_actions), stepwise(z), actions.shape[1]
+            model, model.encode(context, num_masks), stepwise(many_actions), stepwise(z), actions.shape[1]
         )
     ]
     images = torch.stack([p.image for p in predictions], 1)

@@ -25,7 +25,7 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from envs.context import Context
+from envs.context import Context, Recorded
 
 H = TypeVar("H")
 Latent = Literal["normal", "learned", "error"]
@@ -87,8 +87,14 @@ class ForwardModel(nn.Module, ABC, Generic[H]):
         """The frozen dataclass it was built from."""
 
     @abstractmethod
-    def encode(self, context: Context) -> H:
-        """What is known now, from (B, C, ...) of context."""
+    def encode(self, context: Context, num_masks: int = 1, along: Recorded | None = None) -> H:
+        """What is known now, from (B, C, ...) of context.
+
+        Args:
+            num_masks: K, for the state of K * B examples, mask-major (see Context.repeat).
+            along: if the state is to go along what was recorded next, it may be encoded here for all steps at once;
+                its actions, and what came next, must then be those that `step` and `posterior` are given.
+        """
 
     @abstractmethod
     def posterior(self, h: H, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:

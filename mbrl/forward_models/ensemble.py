@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from envs.context import Context
+from envs.context import Context, Recorded
 from envs.units import View
 from mbrl.forward_models.base import ForwardModel, Prediction, Timing
 from mbrl.forward_models.paper import PaperConfig
@@ -76,7 +76,8 @@ class Ensemble(ForwardModel[States]):
     def with_gradient(self, gradient: Literal["position", "pixels"] | None) -> Ensemble:
         return Ensemble(self._config, [member.with_gradient(gradient) for member in self._each()])
 
-    def encode(self, context: Context) -> States:
+    def encode(self, context: Context, num_masks: int = 1, along: Recorded | None = None) -> States:
+        context = context.repeat(num_masks)
         num, members = context.batch_size, self._each()
         if num % len(members):
             raise ValueError(f"{num} examples are no {len(members)} chunks, one for each member")

@@ -11,14 +11,15 @@ otherwise, see mbrl.forward_models.base; z-dropout is a matter of training (mbrl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from envs.context import Context, motion
+from envs.context import Context, Recorded, motion
 from envs.units import View
 from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
+from mbrl.forward_models.layers import Conv2d, ConvTranspose2d, Linear
 from mbrl.normaliser import Normaliser
 
 MIN_HEADING_SPEED = 0.5  # m/s; below it the direction of the predicted velocity is noise, the heading stays
@@ -44,6 +45,13 @@ class PaperConfig:
             )
 
 
+class Ahead(NamedTuple):
+    """What of a recorded step depends on it alone, (B, c3, h3, w3) each: its action, and what came next."""
+
+    action: Tensor
+    next: Tensor | None
+
+
 @dataclass(frozen=True)
 class PaperState:
     """What the network looks back on, its encoding, and the step that led here."""
@@ -51,12 +59,21 @@ class PaperState:
     context: Context
     encoded: Tensor  # (B, c3, h3, w3)
     vectors: Tensor  # (B, C, 4), normalised u
+    known: Tensor  # (B, 3 (C - n), H, W): the frames that no gradient goes through, once for all masks, ...
+    imagined: Tensor  # (B, 3 n, H, W): ... and the others
+    ahead: tuple[Ahead, ...]  # of the recorded steps that follow, if it goes along them
+
+
+def leaky() -> nn.Module:
+    """Over what it is given, of which nothing else is kept."""
+    return nn.LeakyReLU(0.2, inplace=True)
 
 
 class PaperModel(ForwardModel[PaperState]):
     """See the module's docstring."""
 
     observer: Literal["ego", "straight"] = "ego"
+    image_encoder: Any
 
     def __init__(self, config: PaperConfig) -> None:
         super().__init__()
@@ -74,17 +91,16 @@ class PaperModel(ForwardModel[PaperState]):
         frames = config.timing.frames
         p = config.dropout
 
-        def conv(a: int, b: int) -> nn.Module:
-            return nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.Dropout2d(p), nn.LeakyReLU(0.2))
+        def conv(a: int, b: int) -> nn.Sequential:
+            return nn.Sequential(Conv2d(a, b, 4, 2, 1), nn.Dropout2d(p), leaky())
 
-        def images_to_top(a: int) -> nn.Module:
-            return nn.Sequential(conv(a, c1), conv(c1, c2), nn.Conv2d(c2, c3, 4, 2, 1))
+        def images_to_top(a: int) -> nn.Sequential:
+            return nn.Sequential(conv(a, c1), conv(c1, c2), Conv2d(c2, c3, 4, 2, 1))
 
         def vectors_to_top(a: int) -> nn.Module:
             h = config.hidden
             return nn.Sequential(
-                nn.Linear(a, h), nn.Dropout(p), nn.LeakyReLU(0.2), nn.Linear(h, h), nn.Dropout(p), nn.LeakyReLU(0.2),
-                nn.Linear(h, flat),
+                Linear(a, h), nn.Dropout(p), leaky(), Linear(h, h), nn.Dropout(p), leaky(), Linear(h, flat)
             )  # fmt: skip
 
         self.vector_normaliser, self.action_normaliser = Normaliser(4), Normaliser(2)
@@ -95,19 +111,17 @@ class PaperModel(ForwardModel[PaperState]):
         self.u_down = conv(c3, c3)
         waist_flat = c3 * waist[0] * waist[1]
         self.u_waist = nn.Sequential(
-            nn.Linear(waist_flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2),
-            nn.Linear(config.hidden, waist_flat), nn.Dropout(p), nn.LeakyReLU(0.2),
+            Linear(waist_flat, config.hidden), nn.Dropout(p), leaky(),
+            Linear(config.hidden, waist_flat), nn.Dropout(p), leaky(),
         )  # fmt: skip
-        self.u_up = nn.Sequential(nn.Upsample(top), nn.Conv2d(c3, c3, 3, 1, 1))
-        self.deconvs = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in ((c3, c2), (c2, c1), (c1, 3))
-        )
-        self.deconv_dropout = nn.Sequential(nn.Dropout2d(p), nn.LeakyReLU(0.2))
+        self.u_up = nn.Sequential(nn.Upsample(top), Conv2d(c3, c3, 3, 1, 1))
+        self.deconvs = nn.ModuleList(ConvTranspose2d(a, b, 4, 2, 1) for a, b in ((c3, c2), (c2, c1), (c1, 3)))
+        self.deconv_dropout = nn.Sequential(nn.Dropout2d(p), leaky())
         self.vector_head = nn.Sequential(
-            nn.Linear(flat, config.hidden), nn.Dropout(p), nn.LeakyReLU(0.2), nn.Linear(config.hidden, 4)
+            Linear(flat, config.hidden), nn.Dropout(p), leaky(), Linear(config.hidden, 4)
         )
         if config.z_dim:
-            self.z_to_top = nn.Linear(config.z_dim, flat)
+            self.z_to_top = Linear(config.z_dim, flat)
             self.next_image_encoder, self.next_vector_encoder = images_to_top(3), vectors_to_top(4)
             self.posterior_head = self._z_head(flat)
         if config.latent == "learned":
@@ -116,9 +130,7 @@ class PaperModel(ForwardModel[PaperState]):
 
     def _z_head(self, flat: int) -> nn.Module:
         hidden, p = self._config.hidden, self._config.dropout
-        return nn.Sequential(
-            nn.Linear(flat, hidden), nn.Dropout(p), nn.LeakyReLU(0.2), nn.Linear(hidden, 2 * self.z_dim)
-        )
+        return nn.Sequential(Linear(flat, hidden), nn.Dropout(p), leaky(), Linear(hidden, 2 * self.z_dim))
 
     @property
     def config(self) -> PaperConfig:
@@ -128,38 +140,70 @@ class PaperModel(ForwardModel[PaperState]):
         """Normalised u of poses (..., 4)."""
         return self.vector_normaliser(motion(poses))
 
-    def encode(self, context: Context) -> PaperState:
-        return self._encode(context, self._vectors(context.poses))
+    def encode(self, context: Context, num_masks: int = 1, along: Recorded | None = None) -> PaperState:
+        frames = self._stacked(*context.frames)
+        known, imagined = (frames[:, :0], frames) if frames.requires_grad else (frames, frames[:, :0])
+        many = context.repeat(num_masks)
+        ahead = () if along is None else self._look_ahead(along)
+        return self._encode(
+            many, self._vectors(many.poses), known, imagined.repeat(num_masks, 1, 1, 1), ahead
+        )
 
-    def _encode(self, context: Context, vectors: Tensor) -> PaperState:
-        encoded = self.image_encoder(torch.cat(context.frames, 1)) + self.vector_encoder(
-            vectors.flatten(1)
-        ).view(-1, *self._top)
-        return PaperState(context, encoded, vectors)
+    def _encode(
+        self, context: Context, vectors: Tensor, known: Tensor, imagined: Tensor, ahead: tuple[Ahead, ...]
+    ) -> PaperState:
+        first, second, third = self.image_encoder
+        images = third(second(first[1:](first[0](imagined, known))))
+        encoded = images + self.vector_encoder(vectors.flatten(1)).view(-1, *self._top)
+        return PaperState(context, encoded, vectors, known, imagined, ahead)
+
+    def _stacked(self, *frames: Tensor) -> Tensor:
+        """(B, 3 n, H, W) of n frames (B, 3, H, W), as the first convolution wants it."""
+        x = torch.cat(frames, 1)
+        return x.to(self.image_encoder[0][0].dtype(x), memory_format=torch.channels_last)
 
     def posterior(self, h: PaperState, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
         vectors = self._vectors(pose)
         if self.bank is None:
-            after = self._top_of_next(image, vectors)
-            mu, log_var = self.posterior_head((h.encoded + after).flatten(1)).chunk(2, -1)
+            after = h.ahead[0].next if h.ahead else self._top_of_next(image, vectors)
+            assert after is not None
+            mu, log_var = self.posterior_head((h.encoded + after).flatten(1)).to(vectors).chunk(2, -1)
             return mu, log_var.clamp(-8, 8)
         with torch.no_grad():  # what f(s, a, 0) gets wrong
             guess, after_guess = self.step(h, action, action.new_zeros(len(action), self.z_dim))
             image_error, vector_error = image - guess.image, vectors - after_guess.vectors[:, -1]
-        mu, _ = self.posterior_head(self._top_of_next(image_error, vector_error).flatten(1)).chunk(2, -1)
+        mu, _ = (
+            self.posterior_head(self._top_of_next(image_error, vector_error).flatten(1))
+            .to(vectors)
+            .chunk(2, -1)
+        )
         return mu, torch.full_like(mu, -torch.inf)
 
     def _top_of_next(self, image: Tensor, vectors: Tensor) -> Tensor:
         return self.next_image_encoder(image) + self.next_vector_encoder(vectors).view(-1, *self._top)
 
+    def _top_of_action(self, action: Tensor) -> Tensor:
+        return self.action_encoder(self.action_normaliser(action)).view(-1, *self._top)
+
+    def _look_ahead(self, along: Recorded) -> tuple[Ahead, ...]:
+        """All steps of a recorded future at once."""
+        steps = along.actions.shape[1]
+        actions, images, poses = (
+            x.transpose(0, 1).flatten(0, 1) for x in (along.actions, along.images, along.poses)
+        )
+        encoded = self._top_of_action(actions).chunk(steps)
+        if self.z_dim == 0 or self.bank is not None:
+            return tuple(Ahead(action, None) for action in encoded)
+        return tuple(map(Ahead, encoded, self._top_of_next(images, self._vectors(poses)).chunk(steps)))
+
     def prior(self, h: PaperState) -> tuple[Tensor, Tensor]:
         if self._config.latent != "learned":
             return super().prior(h)
-        mu, log_var = self.prior_head(h.encoded.flatten(1)).chunk(2, -1)
+        mu, log_var = self.prior_head(h.encoded.flatten(1)).to(h.vectors).chunk(2, -1)
         return mu, log_var.clamp(-8, 8)
 
     def step(self, h: PaperState, action: Tensor, z: Tensor) -> tuple[Prediction, PaperState]:
-        top = h.encoded + self.action_encoder(self.action_normaliser(action)).view(-1, *self._top)
+        top = h.encoded + (h.ahead[0].action if h.ahead else self._top_of_action(action))
         if self.z_dim:
             top = top + self.z_to_top(z).view(-1, *self._top)
         waist = self.u_waist(self.u_down(top).flatten(1)).view(-1, *self._waist)
@@ -167,11 +211,16 @@ class PaperModel(ForwardModel[PaperState]):
         out = top
         for i, deconv in enumerate(self.deconvs):
             out = deconv(out if i == 0 else self.deconv_dropout(out), output_size=self._sizes[2 - i])
-        image = torch.sigmoid(out + h.context.frames[-1])
-        u = self.vector_head(top.flatten(1)) + h.vectors[:, -1]
+        before, u_before = h.context.frames[-1], h.vectors[:, -1]
+        image = torch.sigmoid(out.to(before.dtype, memory_format=torch.contiguous_format) + before)
+        u = self.vector_head(top.flatten(1)).to(u_before) + u_before
         pose = self._pose(u, h.context.now())
         context = h.context.push(image, pose)
-        return Prediction(image, pose), self._encode(context, torch.cat([h.vectors[:, 1:], u[:, None]], 1))
+        vectors = torch.cat([h.vectors[:, 1:], u[:, None]], 1)
+        imagined = torch.cat([h.imagined, self._stacked(image)], 1)
+        if imagined.shape[1] > 3 * len(context.frames):
+            imagined = imagined[:, 3:]
+        return Prediction(image, pose), self._encode(context, vectors, h.known[:, 3:], imagined, h.ahead[1:])
 
     def _pose(self, u: Tensor, last: Tensor) -> Tensor:
         x, y, vx, vy = self.vector_normaliser.inverse(u).unbind(-1)

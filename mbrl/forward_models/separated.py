@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from envs.context import Context
+from envs.context import Context, Recorded
 from envs.kinematics import step as drive
 from envs.units import View
 from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
@@ -133,7 +133,8 @@ class SeparatedModel(ForwardModel[Scene]):
     def config(self) -> SeparatedConfig:
         return self._config
 
-    def encode(self, context: Context) -> Scene:
+    def encode(self, context: Context, num_masks: int = 1, along: Recorded | None = None) -> Scene:
+        context = context.repeat(num_masks)
         now = context.now()
         b, (h, w) = context.batch_size, context.frames[0].shape[-2:]
         c = len(context.frames)

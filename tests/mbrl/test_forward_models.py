@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
+from envs.context import Context, Recorded
 from envs.units import View
 from mbrl.forward_models import (
     ForwardModel,
@@ -114,6 +115,62 @@ def test_an_example_alone_equals_itself_in_a_batch(variant: str) -> None:
         prediction, h = model.step(h, random_actions(3)[1:2, t], z[1:2, t])
         np.testing.assert_allclose(prediction.image[0].detach(), images[1, t].detach(), atol=1e-5)
         np.testing.assert_allclose(prediction.pose[0].detach(), poses[1, t].detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_state_of_masks_is_that_of_a_repeated_context(variant: str, frozen: bool) -> None:
+    """Over more steps than there are frames of context, and with the same gradient for actions."""
+    model = small_model(variant).requires_grad_(not frozen)
+    context, z = random_context(2), torch.randn(6, 5, model.z_dim, generator=torch.Generator().manual_seed(0))
+    found = []
+    for h in (model.encode(context, 3), model.encode(context.repeat(3))):
+        actions = random_actions(6, 5).requires_grad_()
+        total = torch.zeros(())
+        for t in range(5):
+            prediction, h = model.step(h, actions[:, t], z[:, t])
+            total = total + prediction.image.square().sum() + prediction.pose.sum()
+        found.append((total.detach(), *torch.autograd.grad(total, actions)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_going_along_what_was_recorded_changes_no_number(variant: str) -> None:
+    model = small_model(variant)
+    then = random_context(2, seed=7)
+    recorded = Recorded(then.images, then.poses, random_actions(2, 3))
+    h, known = model.encode(random_context(2)), model.encode(random_context(2), along=recorded)
+    for t in range(3):
+        step = recorded.actions[:, t], recorded.images[:, t], recorded.poses[:, t]
+        z = torch.zeros(2, 0)
+        if model.z_dim:
+            z, other = model.posterior(h, *step)[0], model.posterior(known, *step)[0]
+            np.testing.assert_allclose(other.detach(), z.detach(), atol=1e-5)
+        prediction, h = model.step(h, step[0], z)
+        same, known = model.step(known, step[0], z)
+        for one, other in zip(same, prediction, strict=True):
+            np.testing.assert_allclose(one.detach(), other.detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", PAPERS)
+def test_a_gradient_for_the_context_s_pictures_is_not_lost(variant: str) -> None:
+    """By finite differences."""
+    model, context = small_model(variant).double(), random_context(2)
+    poses, size, actions = context.poses.double(), context.size.double(), random_actions(2).double()
+
+    def total(images: Tensor) -> Tensor:
+        h = model.encode(Context.of(images, poses, size))
+        for t in range(3):
+            prediction, h = model.step(h, actions[:, t], torch.zeros(2, model.z_dim, dtype=torch.float64))
+        return prediction.image.sum()
+
+    images = context.images.double().requires_grad_()
+    towards = torch.randn(images.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    (slope,) = torch.autograd.grad(total(images), images)
+    assert (slope.abs().amax((0, 2, 3, 4)) > 0).all()
+    change = total((images + 1e-5 * towards).detach()) - total((images - 1e-5 * towards).detach())
+    assert float((slope * towards).sum()) == pytest.approx(float(change.detach()) / 2e-5, rel=1e-4)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

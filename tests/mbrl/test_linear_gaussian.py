@@ -74,8 +74,8 @@ class Linear(ForwardModel[Context]):
     def config(self) -> Any:
         return SimpleNamespace(view=VIEW)
 
-    def encode(self, context: Context) -> Context:
-        return context
+    def encode(self, context: Context, num_masks: int = 1, along: Recorded | None = None) -> Context:
+        return context.repeat(num_masks)
 
     def step(self, h: Context, action: Tensor, z: Tensor) -> tuple[Prediction, Context]:
         x = self.inside(torch.cat([state(h), action, z], 1)) @ torch.cat([A, B, C], 1).T.to(z)

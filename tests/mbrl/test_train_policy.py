@@ -395,6 +395,11 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("separated", {"z": "posterior"}),
     ("vae", {"z": "adversarial"}),
     ("vae", {"gradient": "position"}),
+    ("vae", {"mixed_precision": True}),
+    ("vae", {"mixed_precision": True, "z": "adversarial"}),
+    ("vae", {"mixed_precision": True, "method": "mper"}),
+    ("vae, learned prior", {"mixed_precision": True}),
+    ("error encoding", {"mixed_precision": True}),
     ("separated", {"gradient": "pixels"}),
     ("separated", {"detach_speed": False}),
     ("vae", {"detach_speed": False}),
@@ -517,12 +522,16 @@ def test_a_learned_cost_learns_the_cost_and_drives(tmp_path: Path, notebook: Not
         assert all(torch.isfinite(p).all() for p in policy.parameters())
 
 
+@pytest.mark.parametrize("mixed_precision", [False, True])
 @pytest.mark.parametrize("variant", ["vae", "separated"])
-def test_the_model_is_left_as_it_was(variant: str, tmp_path: Path, notebook: Notebook) -> None:
+def test_the_model_is_left_as_it_was(
+    variant: str, mixed_precision: bool, tmp_path: Path, notebook: Notebook
+) -> None:
     model = trained(variant)
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
-    train(training(updates=4, validations=1), tmp_path, trained=model)
+    train(training(updates=4, validations=1, mixed_precision=mixed_precision), tmp_path, trained=model)
     for name, value in model.model.state_dict().items():
+        assert value.dtype == before[name].dtype
         assert torch.equal(value, before[name])
     assert not any(module.training for module in model.model.modules())
 
