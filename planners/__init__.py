@@ -1,1 +1,1 @@
-"""Optimisers of action sequences over any dynamics; empty so far, they will live here and know torch only."""
+"""Optimisers of action sequences over any dynamics; they know tensors, not traffic. `base` is the face of all."""
