@@ -1,1 +1,14 @@
 """Optimisers of action sequences over any dynamics; they know tensors, not traffic. `base` is the face of all."""
+
+from planners.dynamics import Batch, Dynamics, Stepwise
+from planners.objective import Cost, Terminal
+from planners.space import Box
+
+__all__ = [
+    "Batch",
+    "Box",
+    "Cost",
+    "Dynamics",
+    "Stepwise",
+    "Terminal",
+]
