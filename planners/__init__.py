@@ -1,7 +1,9 @@
 """Optimisers of action sequences over any dynamics; they know tensors, not traffic. `base` is the face of all."""
 
+from planners.base import Info, Plan, Planner, PlannerConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.objective import Cost, Terminal
+from planners.random_shooting import RandomShooting, RandomShootingConfig
 from planners.space import Box
 
 __all__ = [
@@ -9,6 +11,12 @@ __all__ = [
     "Box",
     "Cost",
     "Dynamics",
+    "Info",
+    "Plan",
+    "Planner",
+    "PlannerConfig",
+    "RandomShooting",
+    "RandomShootingConfig",
     "Stepwise",
     "Terminal",
 ]

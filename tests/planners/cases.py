@@ -1,0 +1,65 @@
+"""Every planner with a problem it can solve: what holds for all of them is tested in test_base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planners import Box, Planner, RandomShooting, RandomShootingConfig
+from tests.planners import linear_quadratic as lq
+
+H = 6
+GEARS = torch.tensor([[-0.5], [0.0], [0.8]], dtype=torch.float64)  # m/s^2
+GEAR_AND_GAS = Box(
+    torch.tensor([0.0, 0, 0, -0.3], dtype=torch.float64),
+    torch.tensor([1.0, 1, 1, 0.3], dtype=torch.float64),
+    torch.tensor([1.0, 1, 1, 0.3], dtype=torch.float64),
+)
+
+
+def acceleration(actions: Tensor) -> Tensor:
+    """(..., 1) of (..., 1), or of three weights of gears and some gas (..., 4)."""
+    return actions if actions.shape[-1] == 1 else actions[..., :3] @ GEARS + actions[..., 3:]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A planner, made anew with a clock of choice, for the double integrator."""
+
+    make: Callable[..., Planner[Any]]
+    space: Box = lq.TIGHT
+    draws: bool = True  # whether its seed matters
+    differentiates: bool = False
+    keeps_start: bool = True  # whether the start is one of its candidates
+    keeps_best: bool = True  # whether its answer is the cheapest candidate
+
+    @property
+    def num_actions(self) -> int:
+        return self.space.low.shape[-1]
+
+    @staticmethod
+    def step(state: Tensor, action: Tensor) -> Tensor:
+        return lq.step(state, acceleration(action))
+
+    @staticmethod
+    def cost(states: Tensor, actions: Tensor) -> Tensor:
+        return lq.cost(states, acceleration(actions))
+
+    def plan(self, state: Any, planner: Planner[Any] | None = None, **options: Any) -> Any:
+        options = {"dynamics": self.step, "cost": self.cost} | options
+        return (planner or self.make()).plan(state=state, space=self.space, **options)
+
+
+def total_cost(state: Tensor, actions: Tensor) -> Tensor:
+    return lq.total_cost(state, acceleration(actions))
+
+
+CASES = {
+    "random shooting": Case(
+        lambda **k: RandomShooting(RandomShootingConfig(horizon=H, num_samples=40, num_iterations=4), **k)
+    ),
+}
