@@ -3,6 +3,7 @@
 from planners.base import Info, Plan, Planner, PlannerConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.objective import Cost, Terminal
+from planners.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 from planners.random_shooting import RandomShooting, RandomShootingConfig
 from planners.space import Box
 
@@ -15,6 +16,8 @@ __all__ = [
     "Plan",
     "Planner",
     "PlannerConfig",
+    "PredictiveSampling",
+    "PredictiveSamplingConfig",
     "RandomShooting",
     "RandomShootingConfig",
     "Stepwise",

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from planners import Box, Planner, RandomShooting, RandomShootingConfig
+from planners import (
+    Box,
+    Planner,
+    PredictiveSampling,
+    PredictiveSamplingConfig,
+    RandomShooting,
+    RandomShootingConfig,
+)
 from tests.planners import linear_quadratic as lq
 
 H = 6
@@ -61,5 +68,10 @@ def total_cost(state: Tensor, actions: Tensor) -> Tensor:
 CASES = {
     "random shooting": Case(
         lambda **k: RandomShooting(RandomShootingConfig(horizon=H, num_samples=40, num_iterations=4), **k)
+    ),
+    "predictive sampling": Case(
+        lambda **k: PredictiveSampling(
+            PredictiveSamplingConfig(horizon=H, num_samples=20, num_iterations=6, knots=3), **k
+        )
     ),
 }
