@@ -1,6 +1,7 @@
 """Optimisers of action sequences over any dynamics; they know tensors, not traffic. `base` is the face of all."""
 
 from planners.base import Info, Plan, Planner, PlannerConfig
+from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.objective import Cost, Terminal
 from planners.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
@@ -8,8 +9,10 @@ from planners.random_shooting import RandomShooting, RandomShootingConfig
 from planners.space import Box
 
 __all__ = [
+    "CEM",
     "Batch",
     "Box",
+    "CEMConfig",
     "Cost",
     "Dynamics",
     "Info",

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from planners import (
+    CEM,
     Box,
+    CEMConfig,
     Planner,
     PredictiveSampling,
     PredictiveSamplingConfig,
@@ -74,4 +76,5 @@ CASES = {
             PredictiveSamplingConfig(horizon=H, num_samples=20, num_iterations=6, knots=3), **k
         )
     ),
+    "cem": Case(lambda **k: CEM(CEMConfig(horizon=H, num_samples=40, num_elites=8, num_iterations=6), **k)),
 }
