@@ -3,6 +3,7 @@
 from planners.base import Info, Plan, Planner, PlannerConfig
 from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
+from planners.icem import ICEM, ICEMConfig
 from planners.objective import Cost, Terminal
 from planners.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 from planners.random_shooting import RandomShooting, RandomShootingConfig
@@ -10,11 +11,13 @@ from planners.space import Box
 
 __all__ = [
     "CEM",
+    "ICEM",
     "Batch",
     "Box",
     "CEMConfig",
     "Cost",
     "Dynamics",
+    "ICEMConfig",
     "Info",
     "Plan",
     "Planner",

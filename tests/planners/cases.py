@@ -11,8 +11,10 @@ from torch import Tensor
 
 from planners import (
     CEM,
+    ICEM,
     Box,
     CEMConfig,
+    ICEMConfig,
     Planner,
     PredictiveSampling,
     PredictiveSamplingConfig,
@@ -77,4 +79,7 @@ CASES = {
         )
     ),
     "cem": Case(lambda **k: CEM(CEMConfig(horizon=H, num_samples=40, num_elites=8, num_iterations=6), **k)),
+    "icem": Case(
+        lambda **k: ICEM(ICEMConfig(horizon=H, num_samples=40, num_elites=8, num_iterations=6), **k)
+    ),
 }

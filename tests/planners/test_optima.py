@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from planners import CEM, CEMConfig, Planner
+from planners import CEM, ICEM, CEMConfig, ICEMConfig, Planner
 from tests.planners import linear_quadratic as lq
 from tests.planners.two_numbers import TARGET, UNITS, quadratic, still
 
@@ -18,6 +18,7 @@ def planners(horizon: int) -> list[tuple[Planner[Any], float]]:
     cem: dict[str, Any] = {"horizon": h, "num_samples": 300, "num_elites": 40, "std": 1.0, "min_std": 1e-4}
     return [
         (CEM(CEMConfig(num_iterations=40, **cem)), 0.01),
+        (ICEM(ICEMConfig(num_iterations=60, alpha=0.3, decay=1.02, noise_beta=0.5, **cem)), 0.06),
     ]
 
 
