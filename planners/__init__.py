@@ -4,6 +4,7 @@ from planners.base import Info, Plan, Planner, PlannerConfig
 from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.icem import ICEM, ICEMConfig
+from planners.mppi import MPPI, MPPIConfig
 from planners.objective import Cost, Terminal
 from planners.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
 from planners.random_shooting import RandomShooting, RandomShootingConfig
@@ -12,6 +13,7 @@ from planners.space import Box
 __all__ = [
     "CEM",
     "ICEM",
+    "MPPI",
     "Batch",
     "Box",
     "CEMConfig",
@@ -19,6 +21,7 @@ __all__ = [
     "Dynamics",
     "ICEMConfig",
     "Info",
+    "MPPIConfig",
     "Plan",
     "Planner",
     "PlannerConfig",

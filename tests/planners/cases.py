@@ -12,9 +12,11 @@ from torch import Tensor
 from planners import (
     CEM,
     ICEM,
+    MPPI,
     Box,
     CEMConfig,
     ICEMConfig,
+    MPPIConfig,
     Planner,
     PredictiveSampling,
     PredictiveSamplingConfig,
@@ -81,5 +83,9 @@ CASES = {
     "cem": Case(lambda **k: CEM(CEMConfig(horizon=H, num_samples=40, num_elites=8, num_iterations=6), **k)),
     "icem": Case(
         lambda **k: ICEM(ICEMConfig(horizon=H, num_samples=40, num_elites=8, num_iterations=6), **k)
+    ),
+    "mppi": Case(
+        lambda **k: MPPI(MPPIConfig(horizon=H, num_samples=40, temperature=0.1, num_iterations=4), **k),
+        keeps_best=False,
     ),
 }
