@@ -3,6 +3,7 @@
 from planners.base import Info, Plan, Planner, PlannerConfig
 from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
+from planners.gradient import GradientConfig, GradientPlanner
 from planners.icem import ICEM, ICEMConfig
 from planners.mppi import MPPI, MPPIConfig
 from planners.objective import Cost, Terminal
@@ -19,6 +20,8 @@ __all__ = [
     "CEMConfig",
     "Cost",
     "Dynamics",
+    "GradientConfig",
+    "GradientPlanner",
     "ICEMConfig",
     "Info",
     "MPPIConfig",

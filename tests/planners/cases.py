@@ -15,6 +15,8 @@ from planners import (
     MPPI,
     Box,
     CEMConfig,
+    GradientConfig,
+    GradientPlanner,
     ICEMConfig,
     MPPIConfig,
     Planner,
@@ -87,5 +89,9 @@ CASES = {
     "mppi": Case(
         lambda **k: MPPI(MPPIConfig(horizon=H, num_samples=40, temperature=0.1, num_iterations=4), **k),
         keeps_best=False,
+    ),
+    "gradient": Case(
+        lambda **k: GradientPlanner(GradientConfig(horizon=H, num_samples=3, num_iterations=6), **k),
+        differentiates=True,
     ),
 }

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from planners import CEM, ICEM, MPPI, CEMConfig, ICEMConfig, MPPIConfig, Planner
+from planners import (
+    CEM,
+    ICEM,
+    MPPI,
+    CEMConfig,
+    GradientConfig,
+    GradientPlanner,
+    ICEMConfig,
+    MPPIConfig,
+    Planner,
+)
 from tests.planners import linear_quadratic as lq
 from tests.planners.two_numbers import TARGET, UNITS, quadratic, still
 
@@ -20,6 +30,10 @@ def planners(horizon: int) -> list[tuple[Planner[Any], float]]:
         (CEM(CEMConfig(num_iterations=40, **cem)), 0.01),
         (ICEM(ICEMConfig(num_iterations=60, alpha=0.3, decay=1.02, noise_beta=0.5, **cem)), 0.06),
         (MPPI(MPPIConfig(horizon=h, num_iterations=100, temperature=0.01, std=1.0, std_decay=0.93)), 0.1),
+        (
+            GradientPlanner(GradientConfig(horizon=h, num_iterations=300, learning_rate=0.2, decay=0.985)),
+            0.02,
+        ),
     ]
 
 
