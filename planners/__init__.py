@@ -5,6 +5,7 @@ from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.gradient import GradientConfig, GradientPlanner
 from planners.icem import ICEM, ICEMConfig
+from planners.lbfgs import LBFGSConfig, LBFGSPlanner
 from planners.mppi import MPPI, MPPIConfig
 from planners.objective import Cost, Terminal
 from planners.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
@@ -24,6 +25,8 @@ __all__ = [
     "GradientPlanner",
     "ICEMConfig",
     "Info",
+    "LBFGSConfig",
+    "LBFGSPlanner",
     "MPPIConfig",
     "Plan",
     "Planner",

@@ -18,6 +18,8 @@ from planners import (
     GradientConfig,
     GradientPlanner,
     ICEMConfig,
+    LBFGSConfig,
+    LBFGSPlanner,
     MPPIConfig,
     Planner,
     PredictiveSampling,
@@ -92,6 +94,10 @@ CASES = {
     ),
     "gradient": Case(
         lambda **k: GradientPlanner(GradientConfig(horizon=H, num_samples=3, num_iterations=6), **k),
+        differentiates=True,
+    ),
+    "lbfgs": Case(
+        lambda **k: LBFGSPlanner(LBFGSConfig(horizon=H, num_samples=3, num_iterations=6), **k),
         differentiates=True,
     ),
 }

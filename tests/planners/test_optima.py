@@ -15,6 +15,8 @@ from planners import (
     GradientConfig,
     GradientPlanner,
     ICEMConfig,
+    LBFGSConfig,
+    LBFGSPlanner,
     MPPIConfig,
     Planner,
 )
@@ -34,6 +36,7 @@ def planners(horizon: int) -> list[tuple[Planner[Any], float]]:
             GradientPlanner(GradientConfig(horizon=h, num_iterations=300, learning_rate=0.2, decay=0.985)),
             0.02,
         ),
+        (LBFGSPlanner(LBFGSConfig(horizon=h, num_iterations=20)), 1e-4),
     ]
 
 
