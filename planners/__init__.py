@@ -4,6 +4,7 @@ from planners.base import Info, Plan, Planner, PlannerConfig
 from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.gradient import GradientConfig, GradientPlanner
+from planners.gradient_cem import GradientCEM, GradientCEMConfig
 from planners.icem import ICEM, ICEMConfig
 from planners.lbfgs import LBFGSConfig, LBFGSPlanner
 from planners.mppi import MPPI, MPPIConfig
@@ -21,6 +22,8 @@ __all__ = [
     "CEMConfig",
     "Cost",
     "Dynamics",
+    "GradientCEM",
+    "GradientCEMConfig",
     "GradientConfig",
     "GradientPlanner",
     "ICEMConfig",

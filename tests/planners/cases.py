@@ -15,6 +15,8 @@ from planners import (
     MPPI,
     Box,
     CEMConfig,
+    GradientCEM,
+    GradientCEMConfig,
     GradientConfig,
     GradientPlanner,
     ICEMConfig,
@@ -98,6 +100,12 @@ CASES = {
     ),
     "lbfgs": Case(
         lambda **k: LBFGSPlanner(LBFGSConfig(horizon=H, num_samples=3, num_iterations=6), **k),
+        differentiates=True,
+    ),
+    "gradient cem": Case(
+        lambda **k: GradientCEM(
+            GradientCEMConfig(horizon=H, num_samples=20, gradient_steps=2, num_iterations=4), **k
+        ),
         differentiates=True,
     ),
 }

@@ -12,6 +12,8 @@ from planners import (
     ICEM,
     MPPI,
     CEMConfig,
+    GradientCEM,
+    GradientCEMConfig,
     GradientConfig,
     GradientPlanner,
     ICEMConfig,
@@ -37,6 +39,12 @@ def planners(horizon: int) -> list[tuple[Planner[Any], float]]:
             0.02,
         ),
         (LBFGSPlanner(LBFGSConfig(horizon=h, num_iterations=20)), 1e-4),
+        (
+            GradientCEM(
+                GradientCEMConfig(horizon=h, num_iterations=25, std=1.0, min_std=1e-4, gradient_steps=5)
+            ),
+            0.01,
+        ),
     ]
 
 
