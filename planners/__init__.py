@@ -6,6 +6,7 @@ from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.gradient import GradientConfig, GradientPlanner
 from planners.gradient_cem import GradientCEM, GradientCEMConfig
 from planners.icem import ICEM, ICEMConfig
+from planners.ilqr import ILQR, ILQRConfig
 from planners.lbfgs import LBFGSConfig, LBFGSPlanner
 from planners.mppi import MPPI, MPPIConfig
 from planners.objective import Cost, Terminal
@@ -16,6 +17,7 @@ from planners.space import Box
 __all__ = [
     "CEM",
     "ICEM",
+    "ILQR",
     "MPPI",
     "Batch",
     "Box",
@@ -27,6 +29,7 @@ __all__ = [
     "GradientConfig",
     "GradientPlanner",
     "ICEMConfig",
+    "ILQRConfig",
     "Info",
     "LBFGSConfig",
     "LBFGSPlanner",

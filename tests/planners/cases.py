@@ -12,6 +12,7 @@ from torch import Tensor
 from planners import (
     CEM,
     ICEM,
+    ILQR,
     MPPI,
     Box,
     CEMConfig,
@@ -20,6 +21,7 @@ from planners import (
     GradientConfig,
     GradientPlanner,
     ICEMConfig,
+    ILQRConfig,
     LBFGSConfig,
     LBFGSPlanner,
     MPPIConfig,
@@ -107,5 +109,8 @@ CASES = {
             GradientCEMConfig(horizon=H, num_samples=20, gradient_steps=2, num_iterations=4), **k
         ),
         differentiates=True,
+    ),
+    "ilqr": Case(
+        lambda **k: ILQR(ILQRConfig(horizon=H, num_iterations=5), **k), differentiates=True, draws=False
     ),
 }

@@ -10,6 +10,7 @@ import torch
 from planners import (
     CEM,
     ICEM,
+    ILQR,
     MPPI,
     CEMConfig,
     GradientCEM,
@@ -17,6 +18,7 @@ from planners import (
     GradientConfig,
     GradientPlanner,
     ICEMConfig,
+    ILQRConfig,
     LBFGSConfig,
     LBFGSPlanner,
     MPPIConfig,
@@ -45,6 +47,7 @@ def planners(horizon: int) -> list[tuple[Planner[Any], float]]:
             ),
             0.01,
         ),
+        (ILQR(ILQRConfig(horizon=h, num_iterations=5)), 1e-5),
     ]
 
 
