@@ -1,6 +1,7 @@
 """Optimisers of action sequences over any dynamics; they know tensors, not traffic. `base` is the face of all."""
 
 from planners.base import Info, Plan, Planner, PlannerConfig
+from planners.beam import BeamConfig, BeamSearch
 from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.gradient import GradientConfig, GradientPlanner
@@ -8,6 +9,7 @@ from planners.gradient_cem import GradientCEM, GradientCEMConfig
 from planners.icem import ICEM, ICEMConfig
 from planners.ilqr import ILQR, ILQRConfig
 from planners.lbfgs import LBFGSConfig, LBFGSPlanner
+from planners.meta_actions import ByPolicy, MetaActions, Table
 from planners.mppi import MPPI, MPPIConfig
 from planners.objective import Cost, Terminal
 from planners.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
@@ -20,7 +22,10 @@ __all__ = [
     "ILQR",
     "MPPI",
     "Batch",
+    "BeamConfig",
+    "BeamSearch",
     "Box",
+    "ByPolicy",
     "CEMConfig",
     "Cost",
     "Dynamics",
@@ -34,6 +39,7 @@ __all__ = [
     "LBFGSConfig",
     "LBFGSPlanner",
     "MPPIConfig",
+    "MetaActions",
     "Plan",
     "Planner",
     "PlannerConfig",
@@ -42,5 +48,6 @@ __all__ = [
     "RandomShooting",
     "RandomShootingConfig",
     "Stepwise",
+    "Table",
     "Terminal",
 ]

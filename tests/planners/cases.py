@@ -14,6 +14,8 @@ from planners import (
     ICEM,
     ILQR,
     MPPI,
+    BeamConfig,
+    BeamSearch,
     Box,
     CEMConfig,
     GradientCEM,
@@ -30,11 +32,13 @@ from planners import (
     PredictiveSamplingConfig,
     RandomShooting,
     RandomShootingConfig,
+    Table,
 )
 from tests.planners import linear_quadratic as lq
 
 H = 6
 GEARS = torch.tensor([[-0.5], [0.0], [0.8]], dtype=torch.float64)  # m/s^2
+HOLD = Table(GEARS[:, None].expand(-1, 2, -1))  # each for two steps
 GEAR_AND_GAS = Box(
     torch.tensor([0.0, 0, 0, -0.3], dtype=torch.float64),
     torch.tensor([1.0, 1, 1, 0.3], dtype=torch.float64),
@@ -112,5 +116,10 @@ CASES = {
     ),
     "ilqr": Case(
         lambda **k: ILQR(ILQRConfig(horizon=H, num_iterations=5), **k), differentiates=True, draws=False
+    ),
+    "beam": Case(
+        lambda **k: BeamSearch(BeamConfig(horizon=H, width=8), HOLD, **k),
+        draws=False,
+        keeps_start=False,
     ),
 }
