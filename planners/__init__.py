@@ -1,6 +1,6 @@
 """Optimisers of action sequences over any dynamics; they know tensors, not traffic. `base` is the face of all."""
 
-from planners.base import Info, Plan, Planner, PlannerConfig
+from planners.base import Info, IterativeConfig, Plan, Planner, PlannerConfig
 from planners.beam import BeamConfig, BeamSearch
 from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
@@ -36,6 +36,7 @@ __all__ = [
     "ICEMConfig",
     "ILQRConfig",
     "Info",
+    "IterativeConfig",
     "LBFGSConfig",
     "LBFGSPlanner",
     "MPPIConfig",

@@ -54,15 +54,29 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerConfig:
-    """What every planner wants to know."""
+    """What every planner wants to know. A field that makes no search raises ValueError."""
 
     horizon: int = 20  # H, steps of the dynamics
-    num_iterations: int = 5
     gamma: float = 1.0  # discount per step
 
     def __post_init__(self) -> None:
-        if self.horizon < 1 or self.num_iterations < 1 or not 0 < self.gamma <= 1:
-            raise ValueError("horizon and num_iterations must be positive, gamma within (0, 1]")
+        self._require("horizon", self.horizon >= 1, "positive")
+        self._require("gamma", 0 < self.gamma <= 1, "within (0, 1]")
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"{name}={getattr(self, name)!r} must be {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterativeConfig(PlannerConfig):
+    """Of a search that could go on for ever."""
+
+    num_iterations: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("num_iterations", self.num_iterations >= 1, "positive")
 
 
 C = TypeVar("C", bound=PlannerConfig)

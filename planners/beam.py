@@ -26,14 +26,13 @@ from planners.problem import Answer, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class BeamConfig(PlannerConfig):
-    """Iterations are passes with a wider beam each; they are as many as it takes."""
+    """Iterations are passes with a wider beam each, as many as it takes."""
 
     width: int = 64  # W
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width < 1:
-            raise ValueError("width must be positive")
+        self._require("width", self.width >= 1, "positive")
 
 
 class _Beginnings(NamedTuple):

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from planners.base import Planner, PlannerConfig
+from planners.base import IterativeConfig, Planner
 from planners.noise import White
 from planners.problem import Answer, Problem
 from planners.sampling import elites, refit
 
 
 @dataclass(frozen=True, kw_only=True)
-class CEMConfig(PlannerConfig):
+class CEMConfig(IterativeConfig):
     """Sizes of the sample and of the elite."""
 
     num_samples: int = 256  # N, the mean included
@@ -29,12 +29,11 @@ class CEMConfig(PlannerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 2 <= self.num_elites <= self.num_samples:
-            raise ValueError(
-                f"num_elites={self.num_elites} must be within [2, num_samples={self.num_samples}]"
-            )
-        if not self.std > 0 <= self.min_std or not 0 <= self.alpha < 1:
-            raise ValueError("std must be positive, min_std not negative, alpha within [0, 1)")
+        some = 2 <= self.num_elites <= self.num_samples
+        self._require("num_elites", some, f"within [2, num_samples={self.num_samples}]")
+        self._require("std", self.std > 0, "positive")
+        self._require("min_std", self.min_std >= 0, "at least 0")
+        self._require("alpha", 0 <= self.alpha < 1, "within [0, 1)")
 
 
 class CEM(Planner[CEMConfig]):

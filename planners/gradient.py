@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from planners.adam import Adam
-from planners.base import Planner, PlannerConfig
+from planners.base import IterativeConfig, Planner
 from planners.noise import Spline
 from planners.problem import Answer, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class DescentConfig(PlannerConfig):
+class DescentConfig(IterativeConfig):
     """Where a descent begins: at the start, and at N - 1 smoothly disturbed copies of it."""
 
     num_samples: int = 1  # N
@@ -30,8 +30,9 @@ class DescentConfig(PlannerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_samples < 1 or self.std <= 0 or self.knots < 1:
-            raise ValueError("num_samples, std and knots must be positive")
+        self._require("num_samples", self.num_samples >= 1, "positive")
+        self._require("std", self.std > 0, "positive")
+        self._require("knots", self.knots >= 1, "positive")
 
     def candidates(self, problem: Problem) -> Tensor:
         """(N, B, H, A)."""
@@ -47,8 +48,8 @@ class GradientConfig(DescentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.learning_rate <= 0 or not 0 < self.decay <= 1:
-            raise ValueError("learning_rate must be positive, decay within (0, 1]")
+        self._require("learning_rate", self.learning_rate > 0, "positive")
+        self._require("decay", 0 < self.decay <= 1, "within (0, 1]")
 
 
 class Descent:

@@ -36,8 +36,8 @@ class GradientCEMConfig(CEMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gradient_steps < 1 or self.learning_rate <= 0 or self.min_std <= 0:
-            raise ValueError("gradient_steps, learning_rate and min_std must be positive")
+        for name in ("gradient_steps", "learning_rate", "min_std"):
+            self._require(name, getattr(self, name) > 0, "positive")
 
 
 class GradientCEM(Planner[GradientCEMConfig]):

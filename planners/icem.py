@@ -34,8 +34,9 @@ class ICEMConfig(CEMConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.noise_beta < 0 or self.decay < 1 or not 0 <= self.keep <= 1:
-            raise ValueError("noise_beta must not be negative, decay at least 1, keep within [0, 1]")
+        self._require("noise_beta", self.noise_beta >= 0, "at least 0")
+        self._require("decay", self.decay >= 1, "at least 1")
+        self._require("keep", 0 <= self.keep <= 1, "within [0, 1]")
 
 
 class ICEM(Planner[ICEMConfig]):

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from planners.base import Planner, PlannerConfig
+from planners.base import IterativeConfig, Planner
 from planners.box_qp import box_qp
 from planners.expansion import linearised, quadratic, quadratic_terminal
 from planners.objective import step_costs
@@ -31,7 +31,7 @@ from planners.problem import Answer, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class ILQRConfig(PlannerConfig):
+class ILQRConfig(IterativeConfig):
     """A state must be one tensor (B, S), and a step's cost depend on that step alone."""
 
     num_iterations: int = 10
@@ -41,8 +41,11 @@ class ILQRConfig(PlannerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_trials < 1 or not 0 <= self.regularisation <= self.first_regularisation:
-            raise ValueError("num_trials must be positive, 0 <= regularisation <= first_regularisation")
+        self._require("num_trials", self.num_trials >= 1, "positive")
+        most = self.first_regularisation
+        self._require(
+            "regularisation", 0 <= self.regularisation <= most, f"within [0, first_regularisation={most}]"
+        )
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ class LBFGSConfig(DescentConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.history < 1 or self.num_trials < 2:
-            raise ValueError("history must be positive, num_trials at least 2: alpha = 2 and 1")
+        self._require("history", self.history >= 1, "positive")
+        self._require("num_trials", self.num_trials >= 2, "at least 2: alpha = 2 and 1")
 
 
 def direction(g: Tensor, s: Tensor, y: Tensor) -> Tensor:

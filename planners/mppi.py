@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planners.base import Planner, PlannerConfig
+from planners.base import IterativeConfig, Planner
 from planners.noise import Coloured, White
 from planners.objective import rejected
 from planners.problem import Answer, Problem
@@ -25,7 +25,7 @@ from planners.sampling import cheapest
 
 
 @dataclass(frozen=True, kw_only=True)
-class MPPIConfig(PlannerConfig):
+class MPPIConfig(IterativeConfig):
     """As in the paper, one iteration per action."""
 
     num_iterations: int = 1
@@ -39,10 +39,12 @@ class MPPIConfig(PlannerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_samples < 2 or self.temperature <= 0 or self.std <= 0:
-            raise ValueError("num_samples must be at least 2, temperature and std positive")
-        if not 0 < self.std_decay <= 1 or not 0 <= self.alpha <= 1 or self.noise_beta < 0:
-            raise ValueError("std_decay must be within (0, 1], alpha within [0, 1], noise_beta not negative")
+        self._require("num_samples", self.num_samples >= 2, "at least 2: u is one of them")
+        self._require("temperature", self.temperature > 0, "positive")
+        self._require("std", self.std > 0, "positive")
+        self._require("std_decay", 0 < self.std_decay <= 1, "within (0, 1]")
+        self._require("alpha", 0 <= self.alpha <= 1, "within [0, 1]")
+        self._require("noise_beta", self.noise_beta >= 0, "at least 0")
 
 
 def plan_weights(cost: Tensor, temperature: float) -> Tensor:

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from planners.base import Planner, PlannerConfig
+from planners.base import IterativeConfig, Planner
 from planners.noise import Interpolation, Spline
 from planners.problem import Answer, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictiveSamplingConfig(PlannerConfig):
+class PredictiveSamplingConfig(IterativeConfig):
     """As in the paper, one iteration per action."""
 
     num_iterations: int = 1
@@ -29,8 +29,9 @@ class PredictiveSamplingConfig(PlannerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_samples < 2 or self.std <= 0 or not 1 <= self.knots <= self.horizon:
-            raise ValueError("num_samples must be at least 2, std positive, knots within [1, horizon]")
+        self._require("num_samples", self.num_samples >= 2, "at least 2: the plan so far is one of them")
+        self._require("std", self.std > 0, "positive")
+        self._require("knots", 1 <= self.knots <= self.horizon, f"within [1, horizon={self.horizon}]")
         Spline(self.knots, self.interpolation)
 
 

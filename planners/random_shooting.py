@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import torch
 
-from planners.base import Planner, PlannerConfig
+from planners.base import IterativeConfig, Planner
 from planners.noise import White
 from planners.problem import Answer, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomShootingConfig(PlannerConfig):
+class RandomShootingConfig(IterativeConfig):
     """N candidates in each of a few rounds."""
 
     num_iterations: int = 1
@@ -27,8 +27,7 @@ class RandomShootingConfig(PlannerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_samples < 2:
-            raise ValueError("num_samples must be at least 2: the start is one of them")
+        self._require("num_samples", self.num_samples >= 2, "at least 2: the start is one of them")
 
 
 class RandomShooting(Planner[RandomShootingConfig]):

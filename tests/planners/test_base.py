@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -9,7 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import Box, Dynamics, Plan, PlannerConfig, RandomShooting, RandomShootingConfig
+from planners import (
+    BeamConfig,
+    Box,
+    CEMConfig,
+    Dynamics,
+    GradientCEMConfig,
+    GradientConfig,
+    ICEMConfig,
+    ILQRConfig,
+    IterativeConfig,
+    LBFGSConfig,
+    MPPIConfig,
+    Plan,
+    PlannerConfig,
+    PredictiveSamplingConfig,
+    RandomShooting,
+    RandomShootingConfig,
+)
 from tests.planners import linear_quadratic as lq
 from tests.planners.cases import CASES, GEARS, Case, H, acceleration, total_cost
 
@@ -396,13 +414,50 @@ def test_a_gpu_plans_as_the_cpu_does(case: Case, monkeypatch: pytest.MonkeyPatch
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"horizon": 0}, {"num_iterations": 0}, {"gamma": 0.0}, {"gamma": 1.1}],
-)
-def test_a_config_refuses_what_makes_no_search(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        PlannerConfig(**wrong)
+REFUSED: list[tuple[type[PlannerConfig], str, float]] = [
+    (IterativeConfig, "horizon", 0),
+    (IterativeConfig, "gamma", 0.0),
+    (IterativeConfig, "gamma", 1.1),
+    (IterativeConfig, "num_iterations", 0),
+    (RandomShootingConfig, "num_samples", 1),
+    (PredictiveSamplingConfig, "num_samples", 1),
+    (PredictiveSamplingConfig, "std", 0.0),
+    (PredictiveSamplingConfig, "knots", 30),
+    (CEMConfig, "num_elites", 1),
+    (CEMConfig, "num_elites", 300),
+    (CEMConfig, "std", 0.0),
+    (CEMConfig, "min_std", -1.0),
+    (CEMConfig, "alpha", 1.0),
+    (ICEMConfig, "noise_beta", -1.0),
+    (ICEMConfig, "decay", 0.9),
+    (ICEMConfig, "keep", 1.1),
+    (MPPIConfig, "num_samples", 1),
+    (MPPIConfig, "temperature", 0.0),
+    (MPPIConfig, "std", 0.0),
+    (MPPIConfig, "std_decay", 0.0),
+    (MPPIConfig, "alpha", 1.5),
+    (MPPIConfig, "noise_beta", -1.0),
+    (GradientConfig, "num_samples", 0),
+    (GradientConfig, "std", 0.0),
+    (GradientConfig, "knots", 0),
+    (GradientConfig, "learning_rate", 0.0),
+    (GradientConfig, "decay", 1.1),
+    (LBFGSConfig, "history", 0),
+    (LBFGSConfig, "num_trials", 1),
+    (GradientCEMConfig, "gradient_steps", 0),
+    (GradientCEMConfig, "learning_rate", 0.0),
+    (GradientCEMConfig, "min_std", 0.0),
+    (ILQRConfig, "num_trials", 0),
+    (ILQRConfig, "regularisation", -1.0),
+    (ILQRConfig, "regularisation", 1.0),
+    (BeamConfig, "width", 0),
+]
+
+
+@pytest.mark.parametrize(("config", "name", "value"), REFUSED)
+def test_a_config_refuses_what_makes_no_search(config: type[PlannerConfig], name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{name}={value} must")):
+        config(**{name: value})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -86,11 +85,3 @@ def test_min_std_keeps_a_search_alive() -> None:
     assert torch.allclose(
         record.rounds[-1].std(0), torch.full((1, H, 1), 0.1, dtype=torch.float64), rtol=0.15
     )
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"num_elites": 1}, {"num_elites": 300}, {"std": 0.0}, {"alpha": 1.0}, {"min_std": -1.0}]
-)
-def test_a_config_refuses_what_makes_no_fit(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        CEMConfig(**wrong)

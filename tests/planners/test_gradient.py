@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from planners import Box, GradientConfig, GradientPlanner
 from planners.adam import Adam
-from planners.gradient import DescentConfig
 from tests.planners import linear_quadratic as lq
 from tests.planners.two_numbers import TARGET, UNITS, quadratic
 
@@ -92,15 +90,3 @@ def test_several_beginnings_reach_the_better_valley() -> None:
     )
     assert bool((one.actions > 0.8).all())
     assert bool((many.actions < -0.8).all())
-
-
-@pytest.mark.parametrize("wrong", [{"num_samples": 0}, {"std": 0.0}, {"knots": 0}])
-def test_a_descent_needs_a_beginning(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        DescentConfig(**wrong)
-
-
-@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"decay": 1.1}])
-def test_a_gradient_config_refuses_what_makes_no_step(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        GradientConfig(**wrong)

@@ -62,9 +62,3 @@ def test_icem_moves_slowly_where_cem_jitters() -> None:
     expected = float((weight * torch.cos(2 * torch.pi * f / 20)).sum() / weight.sum())
     assert correlation(smooth) == pytest.approx(expected, abs=0.03)
     assert abs(correlation(rough)) < 0.03
-
-
-@pytest.mark.parametrize("wrong", [{"noise_beta": -1.0}, {"decay": 0.9}, {"keep": 1.1}])
-def test_icem_refuses_what_makes_no_memory(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        ICEMConfig(**wrong)

@@ -183,9 +183,3 @@ def test_a_pendulum_is_planned_to_a_point_where_no_allowed_change_helps(limit: f
 def test_a_state_that_is_no_tensor_is_refused() -> None:
     with pytest.raises(ValueError, match="one tensor"):
         ILQR(ILQRConfig(horizon=2)).plan(lambda s, a: s, lq.cost, (lq.starts(2),), lq.FREE)
-
-
-@pytest.mark.parametrize("wrong", [{"num_trials": 0}, {"regularisation": -1.0}, {"regularisation": 1.0}])
-def test_a_config_refuses_what_makes_no_search(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        ILQRConfig(**wrong)

@@ -101,12 +101,3 @@ def test_coloured_noise_moves_slowly() -> None:
     MPPI(config).plan(lambda s, a: seen.append(a) or lq.step(s, a), lq.cost, lq.starts(1), lq.FREE)
     actions = torch.cat(seen, 1)
     assert float(actions.diff(dim=1).std()) < 0.5 * float(actions.std())
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"num_samples": 1}, {"temperature": 0.0}, {"std_decay": 0.0}, {"alpha": 1.5}, {"noise_beta": -1.0}],
-)
-def test_a_config_refuses_what_makes_no_average(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        MPPIConfig(**wrong)

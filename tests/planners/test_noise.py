@@ -86,11 +86,6 @@ def test_seeds_one_apart_and_negative_ones_share_nothing() -> None:
     assert len(first.unique()) > 0.9 * len(first)
 
 
-def test_nobody_can_change_the_table() -> None:
-    again = [Noise([1]).draw(White(), 5, 6, UNITS).clone() for _ in range(2)]
-    assert torch.equal(*again)
-
-
 def test_a_spline_that_is_none_is_refused() -> None:
     for knots, how in ((0, "cubic"), (3, "quintic")):
         with pytest.raises(ValueError):

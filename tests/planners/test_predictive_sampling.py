@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from planners import PredictiveSampling, PredictiveSamplingConfig
 from planners.noise import Spline
 from tests.planners import linear_quadratic as lq
@@ -19,11 +17,3 @@ def test_predictive_sampling_finds_the_best_spline() -> None:
     assert float((plan.actions - best).abs().max()) < 0.05
     assert bool((plan.cost < lq.total_cost(state, best) * 1.001).all())
     assert bool((plan.cost > lq.total_cost(state, best) - 1e-9).all()), "it left the splines"
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"num_samples": 1}, {"std": 0.0}, {"knots": 30}, {"interpolation": "quintic"}]
-)
-def test_a_config_refuses_what_makes_no_noise(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError):
-        PredictiveSamplingConfig(**wrong)
