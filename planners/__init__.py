@@ -4,6 +4,7 @@ from planners.base import Info, IterativeConfig, Plan, Planner, PlannerConfig
 from planners.beam import BeamConfig, BeamSearch
 from planners.cem import CEM, CEMConfig
 from planners.dynamics import Batch, Dynamics, Stepwise
+from planners.futures import SampledFutures
 from planners.gradient import GradientConfig, GradientPlanner
 from planners.gradient_cem import GradientCEM, GradientCEMConfig
 from planners.icem import ICEM, ICEMConfig
@@ -48,6 +49,7 @@ __all__ = [
     "PredictiveSamplingConfig",
     "RandomShooting",
     "RandomShootingConfig",
+    "SampledFutures",
     "Stepwise",
     "Table",
     "Terminal",

@@ -18,14 +18,14 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from planners.dynamics import Dynamics, State, Step, as_dynamics, batch_size
+from planners.dynamics import Dynamics, State, States, Step, as_dynamics, batch_size, repeated
 from planners.objective import Cost, Terminal
 from planners.problem import Answer, Problem
 from planners.sampling import cheapest
 from planners.space import Box
 
 Clock = Callable[[], float]  # s
-Policy = Callable[[State], Tensor]  # actions (R, A) of R rows
+Policy = Callable[[States], Tensor]  # actions (R, A) of what is seen of R rows
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,11 @@ class Planner(ABC, Generic[C]):
         """Actions for each of B start states.
 
         Args:
-            dynamics: (state, action (R, A)) -> state, or `Dynamics`; R = N B rows, see planners.dynamics.
+            dynamics: (state, action (R, A)) -> state, or `Dynamics`; R = M N B rows, see planners.dynamics.
             cost: of each step (R, H), and optionally where a row ends, see planners.objective.
             state: of B rows.
             space: what may be done.
-            terminal: V (R,) of the state after the horizon.
+            terminal: V (R,) of what is seen after the horizon.
             previous: the last plan, whose actions `shift` steps later are where the search begins (warm start); a start
                 for which any of them is not finite begins anew.
             init: actions (B, H, A) to begin with, or a policy, which is driven through the dynamics. With `previous`
@@ -200,11 +200,11 @@ def _warm_start(problem: Problem, previous: Plan | None, shift: int, init: Tenso
 
 
 def _driven(problem: Problem, policy: Policy) -> Tensor:
-    """What a policy does (B, H, A), each action clipped to what is allowed."""
-    state, actions = problem.state, []
+    """What a policy does (B, H, A) in the first future, each action clipped to what is allowed."""
+    dynamics, state, actions = problem.dynamics, problem.state, []
     for low, high in zip(problem.low.unbind(1), problem.high.unbind(1), strict=True):
-        actions.append(torch.clamp(policy(state), low, high))
-        state = problem.dynamics.step(state, actions[-1])
+        actions.append(torch.clamp(policy(dynamics.seen(state))[: len(low)], low, high))
+        state = dynamics.step(state, repeated(actions[-1], dynamics.num_futures))
     return torch.stack(actions, 1)
 
 

@@ -4,7 +4,7 @@ W at least M^(H / D - 1) makes it a search of the whole tree. Source: Lowerre, "
 (1976); with little time the beam is widened, 1, 2, 4 ... W, as Zhang, "Complete anytime beam search" (AAAI 1998) does,
 so that there is a complete plan after the first, greedy pass.
 
-    M meta-actions of D steps, W beginnings, B starts; rows are (beginning, start), in each of F futures
+    M meta-actions of D steps, W beginnings, B starts, F futures; rows are (future, beginning, start)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from planners.base import Clock, Planner, PlannerConfig
-from planners.dynamics import State, repeated, taken
+from planners.dynamics import State, taken
 from planners.meta_actions import MetaActions
 from planners.objective import or_rejected, step_costs
 from planners.problem import Answer, Problem
@@ -38,7 +38,7 @@ class BeamConfig(PlannerConfig):
 class _Beginnings(NamedTuple):
     """W beginnings of plans."""
 
-    state: State  # W B rows
+    state: State  # F W B rows
     actions: Tensor  # (W, B, t, A)
     cost: Tensor  # (F, W, B), so far
     ended: Tensor  # (F, W, B)
@@ -73,23 +73,23 @@ class BeamSearch(Planner[BeamConfig]):
         beam = _Beginnings(problem.state, empty, cost, torch.zeros_like(cost, dtype=torch.bool))
         for t in range(0, problem.horizon, self.meta.steps):
             beam = _cheapest(self._extended(problem, beam, t), width)
-        cost = beam.cost
-        if problem.terminal is not None:
-            beyond = problem.discounts[-1] * problem.terminal(beam.state).view_as(cost)
-            cost = cost + torch.where(beam.ended, 0, beyond)
+        cost, beyond = beam.cost, problem.beyond(beam.state)
+        if beyond is not None:
+            cost = cost + torch.where(beam.ended, 0, problem.discounts[-1] * beyond.view_as(cost))
         problem.offer(beam.actions, or_rejected(cost.mean(0), beam.actions))
 
     def _extended(self, problem: Problem, beam: _Beginnings, t: int) -> _Beginnings:
         """Each beginning with each of the M meta-actions at its end: M W of them."""
-        num, steps, dynamics = self.meta.num, self.meta.steps, problem.dynamics
-        futures, w, b = beam.cost.shape
+        num, steps = self.meta.num, self.meta.steps
+        _, w, b = beam.cost.shape
         problem.evaluations += num * w
-        state = repeated(beam.state, num)
+        state = problem.candidates_of(beam.state, num)
         index = torch.arange(num, device=beam.cost.device).repeat_interleave(w * b)
-        new = self.meta.actions(dynamics, state, index).to(beam.actions).view(num * w, b, steps, -1)
+        new = self.meta.actions(problem.dynamics, state, index).to(beam.actions).view(num * w, b, steps, -1)
         new = torch.clamp(new, problem.low[:, t : t + steps], problem.high[:, t : t + steps])
-        states, end = dynamics.rollout(state, new.flatten(0, 1))
-        c, ends = step_costs(problem.cost, states, new.flatten(0, 1).repeat(futures, 1, 1))
+        rows = problem.rows(new)
+        states, end = problem.dynamics.rollout(state, rows)
+        c, ends = step_costs(problem.cost, states, rows)
         ended = beam.ended.repeat(1, num, 1)
         more = (c @ problem.discounts[t : t + steps]).view_as(ended)
         cost = beam.cost.repeat(1, num, 1) + torch.where(ended, 0, more)
@@ -102,12 +102,13 @@ class BeamSearch(Planner[BeamConfig]):
 
 
 def _cheapest(beam: _Beginnings, width: int) -> _Beginnings:
-    _, w, b = beam.cost.shape
+    futures, w, b = beam.cost.shape
     if w <= width:
         return beam
     starts = torch.arange(b, device=beam.cost.device)
     index = beam.cost.mean(0).topk(width, dim=0, largest=False).indices
-    state = taken(beam.state, (index * b + starts).flatten())
+    first = w * b * torch.arange(futures, device=index.device)[:, None, None]
+    state = taken(beam.state, (first + index * b + starts).flatten())
     return _Beginnings(
         state, beam.actions[index, starts], beam.cost[:, index, starts], beam.ended[:, index, starts]
     )

@@ -1,8 +1,9 @@
 """What a planner drives through, and the states it drives from.
 
-A planner asks about N candidates of B starts at once: R = N B rows, row n B + b being candidate n of start b. So the
-start of a row is its number modulo B, and what belongs to a start (a scene drawn once) need not be copied for its
-candidates. Row by row is all that is asked: a learned model, an exact replay or three lines of torch will do.
+A planner asks about N candidates of B starts in M futures at once: R = M N B rows, row (m N + n) B + b being candidate
+n of start b in future m. So the start of a row is its number modulo B, and what belongs to a start (a scene drawn once)
+need not be copied for its candidates. Row by row is all that is asked: a learned model, an exact replay or three lines
+of torch will do.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor
 
 # Tensors of R rows: one, or a tuple, list or dict of them, or a `Batch`.
 State = Any
-# What a cost reads of a rollout: unless the dynamics decide otherwise, the states with (R, H, ...), index t being where
-# step t led.
+# What a cost reads of a rollout: unless the dynamics decide otherwise, what is seen of the states, with (R, H, ...),
+# index t being where step t led.
 States = Any
 Step = Callable[[State, Tensor], State]  # (R rows, action (R, A)) -> R rows
 
@@ -42,10 +43,18 @@ class Dynamics(ABC):
     (see planners.futures), or candidates are compared by luck.
 
     Attributes:
-        num_futures: M, of every row: what a rollout says is then about M R rows, future by future, and J is the mean.
+        num_futures: M; J is their mean.
     """
 
     num_futures: int = 1
+
+    def begin(self, state: State) -> State:
+        """What to drive from, of the B start states; asked once in a call, so a model encodes them here."""
+        return state
+
+    def seen(self, state: State) -> States:
+        """What policies, terminal costs and, step by step, costs see of a state."""
+        return state
 
     @abstractmethod
     def step(self, state: State, action: Tensor) -> State:
@@ -59,7 +68,7 @@ class Dynamics(ABC):
         states = []
         for action in actions.unbind(1):
             state = self.step(state, action)
-            states.append(state)
+            states.append(self.seen(state))
         return stacked(states), state
 
 

@@ -32,7 +32,7 @@ from planners.problem import Answer, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class ILQRConfig(IterativeConfig):
-    """A state must be one tensor (B, S), and a step's cost depend on that step alone."""
+    """A state must be one tensor (B, S), which costs read as it is, and a step's cost depend on that step alone."""
 
     num_iterations: int = 10
     num_trials: int = 8  # values of alpha
@@ -61,9 +61,11 @@ class ILQR(Planner[ILQRConfig]):
     """See the module's docstring."""
 
     def search(self, problem: Problem) -> Iterator[Answer]:
-        """Raises ValueError for a state that is not one tensor (B, S)."""
+        """Raises ValueError for a state that is not one tensor (B, S), and for several futures."""
         if not isinstance(problem.state, Tensor) or problem.state.dim() != 2:
             raise ValueError("iLQR differentiates by the state, which must be one tensor (B, S)")
+        if problem.dynamics.num_futures > 1:
+            raise ValueError(f"iLQR plans in one future, not in {problem.dynamics.num_futures}")
         config = self.config
         alphas = problem.scale.new_tensor([0.5**k for k in range(config.num_trials)])
         mu = problem.scale.new_full((problem.batch_size,), config.regularisation)
@@ -108,8 +110,10 @@ def _expanded(problem: Problem, now: _Trajectory) -> _Expansion:
     slope = gamma * w.slope * unit
     curvature = gamma[..., None] * w.curvature * unit[..., :, None] * unit[..., None, :]
     v_s, v_ss = torch.zeros_like(before[0]), torch.zeros_like(f_s[0])
-    if problem.terminal is not None:
-        v_s, v_ss = (problem.discounts[-1] * x for x in quadratic_terminal(problem.terminal, after[-1]))
+    terminal, seen = problem.terminal, problem.dynamics.seen
+    if terminal is not None:
+        beyond = quadratic_terminal(lambda state: terminal(seen(state)), after[-1])
+        v_s, v_ss = (problem.discounts[-1] * x for x in beyond)
     _, ended = step_costs(problem.cost, now.states[:, 1:], now.actions)
     if ended is not None:
         over = ended.T[..., None]
@@ -147,7 +151,7 @@ def _backwards(problem: Problem, now: _Trajectory, mu: Tensor) -> tuple[Tensor, 
 def _drive(problem: Problem, tried: Tensor, feedback: tuple[_Trajectory, Tensor] | None) -> _Trajectory:
     """The cheapest of some plans (N, B, H, A), each corrected on the way by K (B, H, A, S) times how far it is off."""
     num, size = tried.shape[:2]
-    state = problem.repeated_state(num)
+    state = problem.starts(num)
     states, actions = [state], []
     for t in range(problem.horizon):
         action = tried[:, :, t]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from planners.dynamics import Dynamics, State
+from planners.dynamics import Dynamics, State, States, repeated
 
 
 class MetaActions(ABC):
@@ -24,7 +24,11 @@ class MetaActions(ABC):
 
     @abstractmethod
     def actions(self, dynamics: Dynamics, state: State, index: Tensor) -> Tensor:
-        """(R, D, A): what row r does from its state when it is told number index[r] of M."""
+        """(R, D, A): what row r does from its state when it is told number index[r] of M.
+
+        Args:
+            state: of R rows, in each future if the dynamics have several.
+        """
 
 
 class Table(MetaActions):
@@ -41,16 +45,21 @@ class Table(MetaActions):
 
 
 class ByPolicy(MetaActions):
-    """Closed loops: each of M policies (state of R rows) -> (R, A), such as a lane keeper, drives for D steps."""
+    """Closed loops: each of M policies, such as a lane keeper, drives for D steps, within bounds.
 
-    def __init__(self, policies: Sequence[Callable[[State], Tensor]], steps: int) -> None:
+    Args:
+        policies: actions (R, A) of what is seen of R rows; what they do in the first future is done in all.
+    """
+
+    def __init__(self, policies: Sequence[Callable[[States], Tensor]], steps: int) -> None:
         self._policies = list(policies)
         self.num, self.steps = len(self._policies), steps
 
     def actions(self, dynamics: Dynamics, state: State, index: Tensor) -> Tensor:
         rows, actions = torch.arange(len(index), device=index.device), []
         for t in range(self.steps):
-            actions.append(torch.stack([policy(state) for policy in self._policies])[index, rows])
+            seen = dynamics.seen(state)
+            actions.append(torch.stack([policy(seen) for policy in self._policies])[index, rows])
             if t < self.steps - 1:
-                state = dynamics.step(state, actions[-1])
+                state = dynamics.step(state, repeated(actions[-1], dynamics.num_futures))
         return torch.stack(actions, 1)

@@ -2,7 +2,7 @@
 
 J(a_0 ... a_H-1) = sum_t gamma^t c(s_t+1, a_t)  +  gamma^H V(s_H),     s_t+1 = f(s_t, a_t)
 
-N candidates, B starts, R = N B rows, H steps, A numbers per action
+M futures, N candidates, B starts, R = M N B rows, H steps, A numbers per action
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from planners.dynamics import State, States
+from planners.dynamics import States
 
 # Reads what a rollout (planners.dynamics) gave of R rows and its actions (R, H, A), and says what each step cost
 # (R, H); or that and a mask (R, H) of the steps that end a row: they count, what comes after them does not. A cost
 # written for the last axes only, as `states.square().sum(-1)`, serves one step and many.
 Cost = Callable[[States, Tensor], Tensor | tuple[Tensor, Tensor]]
-# V (R,) of what lies beyond the horizon. Where dynamics have M futures, both are asked about M R rows.
-Terminal = Callable[[State], Tensor]
+Terminal = Callable[
+    [States], Tensor
+]  # V (R,) of what is seen of the state at the horizon, which no step has cost
 
 
 def step_costs(cost: Cost, states: States, actions: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from planners.dynamics import Dynamics, State, States, repeated
+from planners.dynamics import Dynamics, State, States, batch_size, repeated, taken
 from planners.noise import Noise, Shape
 from planners.objective import Cost, Terminal, or_rejected, step_costs, total
 from planners.sampling import cheapest
@@ -23,10 +23,11 @@ class Answer(NamedTuple):
 
 
 class Problem:
-    """Candidates are (N, B, H, A), their costs J (N, B); nothing that does not depend on them is computed twice.
+    """Candidates are (N, B, H, A), their costs J (N, B), the mean of M futures; what they share is computed once.
 
     Attributes:
         low, high, scale: (B, H, A), of the space.
+        state: M B rows, the start states in each future.
         start: (B, H, A) to begin with: the last plan shifted, an initial one, or nothing done.
         kept: what this planner kept of the last call (Info.kept), shifted; empty at first.
         best: the cheapest so far; `start` while nothing finite was found.
@@ -48,7 +49,8 @@ class Problem:
         seeds: Sequence[int] | None = None,
         hurried: bool = False,
     ) -> None:
-        self.dynamics, self.cost, self.state, self.terminal = dynamics, cost, state, terminal
+        self.dynamics, self.cost, self.terminal = dynamics, cost, terminal
+        self.state = repeated(dynamics.begin(state), dynamics.num_futures)
         self.low, self.high, self.scale = space.over(batch_size, horizon)
         self.horizon, self.batch_size, self.hurried = horizon, batch_size, hurried
         self.discounts = self.scale.new_tensor([gamma**t for t in range(horizon + 1)])
@@ -118,25 +120,34 @@ class Problem:
         """The nearest allowed candidates (..., B, H, A)."""
         return torch.clamp(actions, self.low, self.high)
 
-    def repeated_state(self, num: int) -> State:
-        """The start states N times."""
+    def candidates_of(self, state: State, num: int) -> State:
+        """Each row N times: from (M, B) to (M, N, B) rows."""
+        if self.dynamics.num_futures == 1:
+            return repeated(state, num)
+        row = torch.arange(batch_size(state), device=self.scale.device).view(self.dynamics.num_futures, 1, -1)
+        return taken(state, row.expand(-1, num, -1).flatten())
+
+    def starts(self, num: int) -> State:
+        """The start states, N candidates of each."""
         if num not in self._states:
-            self._states[num] = repeated(self.state, num)
+            self._states[num] = self.candidates_of(self.state, num)
         return self._states[num]
 
-    def _cost(self, actions: Tensor) -> Tensor:
-        self.evaluations += len(actions)
-        rows, state = actions.flatten(0, 1), self.repeated_state(len(actions))
-        return self.judged(*self.dynamics.rollout(state, rows), actions)
+    def rows(self, actions: Tensor) -> Tensor:
+        """(R, H, A) of candidates."""
+        return repeated(actions.flatten(0, 1), self.dynamics.num_futures)
+
+    def beyond(self, end: State) -> Tensor | None:
+        """V (R,) of states at the horizon."""
+        return None if self.terminal is None else self.terminal(self.dynamics.seen(end))
 
     def judged(self, states: States, end: State, actions: Tensor) -> Tensor:
         """J of candidates that have been driven, whose rollout was this."""
-        rows, futures = actions.flatten(0, 1), self.dynamics.num_futures
-        if futures > 1:
-            rows = rows.repeat(futures, 1, 1)
-        c, ended = step_costs(self.cost, states, rows)
-        beyond = None if self.terminal is None else self.terminal(end)
-        j = total(c, ended, self.discounts, beyond)
-        if futures > 1:
-            j = j.view(futures, -1).mean(0)
-        return or_rejected(j.view(actions.shape[:2]), actions)
+        c, ended = step_costs(self.cost, states, self.rows(actions))
+        j = total(c, ended, self.discounts, self.beyond(end))
+        return or_rejected(j.view(-1, *actions.shape[:2]).mean(0), actions)
+
+    def _cost(self, actions: Tensor) -> Tensor:
+        self.evaluations += len(actions)
+        rollout = self.dynamics.rollout(self.starts(len(actions)), self.rows(actions))
+        return self.judged(*rollout, actions)

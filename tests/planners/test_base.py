@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mbrl.uncertainty import Terms, Uncertainty
 from planners import (
     BeamConfig,
     Box,
@@ -375,12 +376,14 @@ def test_a_state_is_whatever_the_dynamics_take(name: str) -> None:
 
 @of_any_state
 def test_a_model_with_an_uncertainty_of_its_own_fits(name: str) -> None:
-    """Its rollout and its cost decide what is read; a term of disagreement keeps plans where the heads agree."""
+    """Its rollout and its cost decide what is read; the U of policy training keeps plans where the heads agree."""
+    uncertainty = Uncertainty(H).double()
     state = Opaque(torch.tensor([[-1.0, -0.6], [1.0, 0.8]], dtype=torch.float64))
 
     def cost(heads: tuple[Tensor, Tensor], actions: Tensor) -> Tensor:
         a, b = heads
-        return lq.cost((a + b) / 2, actions) + 100 * (a - b).square().sum(-1)
+        spread, none = (a - b).square().sum(-1) / 2, torch.zeros_like(a[..., 0])
+        return lq.cost((a + b) / 2, actions) + 200 * uncertainty(Terms(none, spread, none))
 
     def careless(heads: tuple[Tensor, Tensor], actions: Tensor) -> Tensor:
         return lq.cost((heads[0] + heads[1]) / 2, actions)
