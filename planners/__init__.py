@@ -11,6 +11,7 @@ from planners.icem import ICEM, ICEMConfig
 from planners.ilqr import ILQR, ILQRConfig
 from planners.lbfgs import LBFGSConfig, LBFGSPlanner
 from planners.meta_actions import ByPolicy, MetaActions, Table
+from planners.mixed import Mixed, MixedConfig
 from planners.mppi import MPPI, MPPIConfig
 from planners.objective import Cost, Terminal
 from planners.predictive_sampling import PredictiveSampling, PredictiveSamplingConfig
@@ -42,6 +43,8 @@ __all__ = [
     "LBFGSPlanner",
     "MPPIConfig",
     "MetaActions",
+    "Mixed",
+    "MixedConfig",
     "Plan",
     "Planner",
     "PlannerConfig",

@@ -30,11 +30,11 @@ class Adam:
         self._eta, self._decay, self._betas, self._eps = learning_rate, decay, betas, eps
         self._k, self._m, self._v = 0, torch.zeros(()), torch.zeros(())
 
-    def step(self, x: Tensor, g: Tensor) -> Tensor:
-        """The next x, of x and its gradient g."""
+    def step(self, g: Tensor) -> Tensor:
+        """How far x moves, of its gradient g; where that has always been 0, not at all."""
         (b1, b2), self._k = self._betas, self._k + 1
         self._m = b1 * self._m.to(g) + (1 - b1) * g
         self._v = b2 * self._v.to(g) + (1 - b2) * g.square()
         eta = self._eta * self._decay ** (self._k - 1)
         root = (self._v / (1 - b2**self._k)).sqrt() + self._eps
-        return x - eta * (self._m / (1 - b1**self._k)) / root
+        return -eta * (self._m / (1 - b1**self._k)) / root

@@ -56,7 +56,7 @@ class Descent:
     """Candidates (N, B, H, A) that go down, each on its own.
 
     Args:
-        unit: of actions, (B, H, A): a step of Adam is about this times the learning rate.
+        unit: of actions, (B, H, A): a step of Adam is about this times the learning rate; 0 holds an action.
     """
 
     def __init__(self, problem: Problem, candidates: Tensor, unit: Tensor, adam: Adam) -> None:
@@ -66,8 +66,8 @@ class Descent:
         """Go on from where J is evaluated to where it is not yet."""
         cost, slope = self._problem.gradient(self.candidates)
         self._problem.offer(self.candidates, cost)
-        x = self._adam.step(self.candidates / self._unit, slope * self._unit)
-        self.candidates = self._problem.clip(x * self._unit)
+        step = self._unit * self._adam.step(slope * self._unit)
+        self.candidates = self._problem.clip(self.candidates + step)
 
 
 class GradientPlanner(Planner[GradientConfig]):

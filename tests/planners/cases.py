@@ -26,6 +26,8 @@ from planners import (
     ILQRConfig,
     LBFGSConfig,
     LBFGSPlanner,
+    Mixed,
+    MixedConfig,
     MPPIConfig,
     Planner,
     PredictiveSampling,
@@ -116,6 +118,11 @@ CASES = {
     ),
     "ilqr": Case(
         lambda **k: ILQR(ILQRConfig(horizon=H, num_iterations=5), **k), differentiates=True, draws=False
+    ),
+    "mixed": Case(
+        lambda **k: Mixed(MixedConfig(horizon=H, num_choices=3, num_samples=3, num_iterations=8), **k),
+        space=GEAR_AND_GAS,
+        differentiates=True,
     ),
     "beam": Case(
         lambda **k: BeamSearch(BeamConfig(horizon=H, width=8), HOLD, **k),

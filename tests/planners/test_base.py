@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -22,6 +24,7 @@ from planners import (
     ILQRConfig,
     IterativeConfig,
     LBFGSConfig,
+    MixedConfig,
     MPPIConfig,
     Plan,
     PlannerConfig,
@@ -417,7 +420,7 @@ def test_a_gpu_plans_as_the_cpu_does(case: Case, monkeypatch: pytest.MonkeyPatch
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
-REFUSED: list[tuple[type[PlannerConfig], str, float]] = [
+REFUSED: list[tuple[Callable[..., PlannerConfig], str, float]] = [
     (IterativeConfig, "horizon", 0),
     (IterativeConfig, "gamma", 0.0),
     (IterativeConfig, "gamma", 1.1),
@@ -454,11 +457,16 @@ REFUSED: list[tuple[type[PlannerConfig], str, float]] = [
     (ILQRConfig, "regularisation", -1.0),
     (ILQRConfig, "regularisation", 1.0),
     (BeamConfig, "width", 0),
+    (partial(MixedConfig, num_choices=2), "noise", -1.0),
+    (partial(MixedConfig, num_choices=2), "held_iterations", -1),
+    (MixedConfig, "num_choices", 1),
 ]
 
 
 @pytest.mark.parametrize(("config", "name", "value"), REFUSED)
-def test_a_config_refuses_what_makes_no_search(config: type[PlannerConfig], name: str, value: float) -> None:
+def test_a_config_refuses_what_makes_no_search(
+    config: Callable[..., PlannerConfig], name: str, value: float
+) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{name}={value} must")):
         config(**{name: value})
 
