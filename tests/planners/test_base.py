@@ -397,6 +397,26 @@ def test_a_model_with_an_uncertainty_of_its_own_fits(name: str) -> None:
     assert float(sure.actions.abs().max()) < 0.42
 
 
+@every_planner
+def test_what_belongs_to_a_start_is_found_by_its_row_modulo_b(case: Case) -> None:
+    """Drifts kept in the dynamics, once for each start, act like drifts that every candidate carries along."""
+    state, drift = lq.starts(3), 0.3 * lq.starts(3, seed=1)
+
+    def step(s: Tensor, action: Tensor) -> Tensor:
+        return case.step(s, action) + drift[torch.arange(len(s)) % 3]
+
+    def carried(s: Tensor, action: Tensor) -> Tensor:
+        return torch.cat([case.step(s[:, :2], action) + s[:, 2:], s[:, 2:]], 1)
+
+    def cost(states: Tensor, actions: Tensor) -> Tensor:
+        return case.cost(states[..., :2], actions)
+
+    kept = case.plan(state, dynamics=step, seeds=SEEDS[:3])
+    wanted = case.plan(torch.cat([state, drift], 1), dynamics=carried, cost=cost, seeds=SEEDS[:3])
+    assert same(kept, wanted)
+    assert not same(kept, case.plan(state, seeds=SEEDS[:3])), "the drifts do nothing"
+
+
 def test_states_that_cannot_be_stacked_are_refused() -> None:
     def step(state: Opaque, action: Tensor) -> Opaque:
         return Opaque(lq.step(state.inside, action))
