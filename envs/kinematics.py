@@ -71,3 +71,18 @@ def step(state: Tensor, action: Tensor, dt: float) -> Tensor:
         ],
         -1,
     )
+
+
+def drive(state: Tensor, action: Tensor, dt: float, steps: int) -> Tensor:
+    """Several steps under one action."""
+    for _ in range(steps):
+        state = step(state, action, dt)
+    return state
+
+
+def straight_on(state: Tensor, seconds: Tensor | float) -> Tensor:
+    """States (..., 4) after going straight on at constant speed for some time (...)."""
+    x, y, heading, speed = state.unbind(-1)
+    way = speed * seconds
+    x, y = x + way * torch.cos(heading), y + way * torch.sin(heading)
+    return torch.stack(torch.broadcast_tensors(x, y, heading, speed), -1)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from envs.context import Context
 from envs.costs import Costs
+from envs.warp import resample
 from mbrl.forward_models.base import Prediction
 from mbrl.forward_models.separated import SeparatedModel
 from mbrl.imagination import Latents, Trajectory, proximity_along, stepwise
-from mbrl.warp import resample
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from envs.costs import (
     pixel_grid,
 )
 from envs.units import View
+from envs.warp import relative_points
 from mbrl.forward_models.base import ForwardModel, Prediction
-from mbrl.warp import relative_points
 
 TIE = 1e-4  # pixels whose products differ by less attain a maximum together
 Actor = Callable[[Context], Tensor]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -50,6 +50,12 @@ class Plan:
     def shifted(self, steps: int = 1) -> Tensor:
         """The actions (B, H, A) some steps later; the last one is repeated."""
         return _shifted(self.actions, steps)
+
+    def take(self, starts: Tensor) -> Plan:
+        """The plans of some starts, chosen by an index or a mask."""
+        kept = {name: actions[..., starts, :, :] for name, actions in self.info.kept.items()}
+        info = replace(self.info, failed=self.info.failed[starts], kept=kept)
+        return Plan(self.actions[starts], self.cost[starts], info)
 
 
 @dataclass(frozen=True, kw_only=True)

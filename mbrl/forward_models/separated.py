@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from envs.context import Context, Recorded
-from envs.kinematics import step as drive
+from envs.kinematics import drive, straight_on
 from envs.units import View
+from envs.warp import resample
 from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
 from mbrl.forward_models.matching import matched_velocity
 from mbrl.forward_models.particles import Particles
-from mbrl.warp import resample
 
 SPEED_SCALE = 10.0  # m/s; inputs are of order one
 
@@ -139,7 +139,7 @@ class SeparatedModel(ForwardModel[Scene]):
         b, (h, w) = context.batch_size, context.frames[0].shape[-2:]
         c = len(context.frames)
         back = self.timing.step_seconds * torch.arange(c - 1, -1, -1, device=now.device, dtype=now.dtype)
-        observers = self._straight(now[:, None].expand(b, c, 4), -back).reshape(b * c, 4)
+        observers = straight_on(now[:, None], -back).reshape(b * c, 4)
         vehicles = resample(
             torch.stack([frame[:, 1] for frame in context.frames], 1).view(b * c, 1, h, w),
             self.view,
@@ -158,13 +158,6 @@ class SeparatedModel(ForwardModel[Scene]):
             observer=now,
             ego=context,
         )
-
-    @staticmethod
-    def _straight(pose: Tensor, seconds: Tensor | float) -> Tensor:
-        """Poses (..., 4) after going straight on for some time."""
-        way = pose[..., 3] * seconds
-        x, y = pose[..., 0] + way * torch.cos(pose[..., 2]), pose[..., 1] + way * torch.sin(pose[..., 2])
-        return torch.stack([x, y, pose[..., 2], pose[..., 3]], -1)
 
     def posterior(self, h: Scene, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
         vehicles = image[:, 1:2]
@@ -205,7 +198,7 @@ class SeparatedModel(ForwardModel[Scene]):
             vehicles=torch.cat([h.vehicles[:, 1:], vehicles], 1),
             velocity=velocity,
             particles=particles,
-            observer=self._straight(h.observer, self.timing.step_seconds),
+            observer=straight_on(h.observer, self.timing.step_seconds),
         )
 
     def step(self, h: Scene, action: Tensor, z: Tensor) -> tuple[Prediction, Scene]:
@@ -216,9 +209,7 @@ class SeparatedModel(ForwardModel[Scene]):
 
     def drive(self, pose: Tensor, action: Tensor) -> Tensor:
         """The ego's pose after one step of the model, in steps of the recording."""
-        for _ in range(self.timing.stride):
-            pose = drive(pose, action, self.timing.dt)
-        return pose
+        return drive(pose, action, self.timing.dt, self.timing.stride)
 
     def look(self, vehicles: Tensor, observer: Tensor, static: Tensor, start: Tensor, pose: Tensor) -> Tensor:
         """The picture (B, 3, H, W) from a pose (B, 4): what moves, seen by the observer, and what stands, as at the

@@ -22,6 +22,7 @@ from envs.costs import Costs
 from envs.errors import InputError
 from envs.recording import Recording, Split
 from envs.units import View
+from envs.warp import resample
 from envs.windows import WindowConfig, WindowSampler
 from mbrl import policy_losses
 from mbrl import train_policy as trainer
@@ -39,7 +40,6 @@ from mbrl.train_learned_cost import CostTraining, train_learned_cost
 from mbrl.train_model import TrainedModel
 from mbrl.train_policy import POLICY_FILE, load_policy, train_policy
 from mbrl.uncertainty import Terms, Uncertainty, disagreement
-from mbrl.warp import resample
 from tests.agents.scenes import Track, along, clean_traffic, recording_of, still
 from tests.mbrl.runs import (
     Notebook,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from envs.units import View
-from mbrl.warp import pixel_coordinates, resample, sampling_grid
+from envs.warp import pixel_coordinates, resample, sampling_grid
 from tests import reference
 from tests.envs.test_raster import car, render
 from tests.toys import lane_centre

@@ -1,0 +1,150 @@
+"""A planner at the wheel: it looks, imagines, plans, does the first action, and plans again (receding horizon)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from envs.context import Context, context_of_observation, scaled
+from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, Costs
+from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, straight_on
+from envs.raster import render
+from envs.replay import Observation, Replay
+from envs.scenes import Scenes
+from planners.base import Plan, Planner
+from planners.dynamics import Dynamics
+from planners.objective import Cost
+from planners.space import Box
+
+ORDINARY = (1.5, 0.005)  # m/s^2, 1/m: actions that are nothing special
+
+
+class Situation(NamedTuple):
+    """What a planner plans in."""
+
+    dynamics: Dynamics
+    cost: Cost
+    state: Any
+
+
+# What B egos see, where they drive (for who is allowed to look: see `RecordedFuture`), which they are, and a seed.
+Foresight = Callable[[Context, Replay, NDArray[np.int64], int], Situation]
+
+
+class Driving(Dynamics):
+    """The ego's exact kinematics: poses (R, 4), actions (R, 2), `stride` steps of dt each."""
+
+    def __init__(self, dt: float, stride: int) -> None:
+        self._dt, self._stride = dt, stride
+
+    def step(self, state: Tensor, action: Tensor) -> Tensor:
+        return drive(state, action, self._dt, self._stride)
+
+
+def action_space(size: Tensor) -> Box:
+    """What vehicles of sizes (B, 2) can do: accelerations in m/s^2 and curvatures in 1/m, (B, 1, 2)."""
+    scale = torch.from_numpy(limit_scale(size[:, 0].double().cpu().numpy())).to(size)
+    high = scale[:, None, None] * size.new_tensor([MAX_ACCELERATION, MAX_CURVATURE])
+    return Box(-high, high, torch.minimum(size.new_tensor(ORDINARY).expand_as(high), high))
+
+
+@dataclass(frozen=True)
+class RecordedFuture:
+    """A foresight that cheats: it looks up in the recording what the others will do (they do not react to the ego).
+
+    An upper bound for what planners can do with a perfect model, and no agent that could drive.
+    """
+
+    horizon: int
+    stride: int
+    lane_weight: float = LANE_WEIGHT
+    off_road_weight: float = OFF_ROAD_WEIGHT
+
+    def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:
+        world, vehicle, now = replay.world, replay.vehicle[egos], context.now()
+        steps = np.arange(1, self.horizon + 1) * self.stride
+        frames = np.minimum(
+            replay.frame[egos, None] + steps, world.end_frame[world.recording[vehicle]][:, None]
+        )
+        seconds = torch.from_numpy(steps * world.dt).to(now)
+        poses = straight_on(now[:, None], seconds)  # of an observer, who sees all that a plan can reach
+        pictures = render(world, frames, poses.cpu().numpy(), vehicle, replay.view, replay.threads)
+        others = scaled(np.ascontiguousarray(pictures[:, :, 1]), now.device)[None, None]
+        scenes = Scenes.of(others, poses, context.frames[-1][:, ::2], now, context.size, replay.view)
+
+        def cost(poses: Tensor, actions: Tensor) -> Tensor:
+            found = scenes.costs(poses.unflatten(0, (-1, len(egos))))
+            total = Costs(found.proximity[0, 0], found.lane, found.off_road)
+            return total.total(self.lane_weight, self.off_road_weight).flatten(0, 1)
+
+        return Situation(Driving(world.dt, self.stride), cost, now)
+
+
+class PlanningAgent:
+    """Plans every `stride` frames, as far as a step of its foresight goes, and holds the action in between.
+
+    Args:
+        budget: seconds per plan of all egos.
+    """
+
+    def __init__(
+        self,
+        planner: Planner[Any],
+        foresight: Foresight,
+        name: str,
+        *,
+        frames: int,
+        stride: int,
+        seed: int = 0,
+        budget: float | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.planner, self.foresight, self.name, self.seed = planner, foresight, name, seed
+        self.frames, self.stride, self.budget, self.device = frames, stride, budget, device
+        self.history = (frames - 1) * stride + 1
+        self._replay: Replay | None = None
+        self._calls = 0
+        self._plan: Plan | None = None
+        self._planned = np.zeros(0, np.int64)  # egos
+        self._actions = np.zeros((0, 2), np.float32)
+        self._frame = np.zeros(0, np.int64)
+
+    def begin(self, replay: Replay) -> None:
+        """Forget the last plans."""
+        self._replay, self._calls, self._plan = replay, 0, None
+        self._actions = np.zeros((replay.num_egos, 2), np.float32)
+        self._frame = np.full(replay.num_egos, -1, np.int64)
+
+    def act(self, observation: Observation) -> NDArray[np.floating[Any]]:
+        """Raises RuntimeError before the first `begin`."""
+        replay = self._replay
+        if replay is None:
+            raise RuntimeError("begin(replay) comes before act")
+        if self._calls % self.stride == 0:
+            going = replay.frame != self._frame  # a drive that has ended stands still in time
+            self._frame = replay.frame.copy()
+            self._decide(observation, replay, np.flatnonzero(going))
+        self._calls += 1
+        return self._actions.copy()
+
+    def _decide(self, observation: Observation, replay: Replay, egos: NDArray[np.int64]) -> None:
+        """New plans, and their first actions, of some egos."""
+        if len(egos) == 0:
+            return
+        seen = np.isin(np.arange(replay.num_egos), egos)
+        context = context_of_observation(observation, self.frames, self.stride, self.device, seen)
+        seed = self.seed + self._calls
+        situation = self.foresight(context, replay, egos, seed)
+        previous = self._plan and self._plan.take(torch.from_numpy(np.isin(self._planned, egos)))
+        self._plan = self.planner.plan(
+            situation.dynamics, situation.cost, situation.state, action_space(context.size),
+            previous=previous, seeds=[seed] * len(egos), budget=self.budget,
+        )  # fmt: skip
+        self._planned = egos
+        self._actions[egos] = self._plan.actions[:, 0].cpu().numpy()

@@ -1,0 +1,122 @@
+"""What planners need of a forward model: dynamics, and a cost with the uncertainty of policy training.
+
+    J = sum_t  gamma^t [ 1/(K M) sum_k,m C(s_t^k,m)  +  lambda 1/M sum_m U_t^m ]
+
+C and U are those of mbrl.policy_losses and mbrl.uncertainty. The separated model's scenes do not depend on the plan:
+they are drawn once and read by all candidates (envs.scenes). Any other model is unrolled for each candidate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.planning import Driving, Foresight, PlanningAgent, Situation
+from envs.context import Context
+from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, Costs
+from envs.replay import Replay
+from envs.scenes import Scenes
+from mbrl.forward_models import SeparatedModel
+from mbrl.futures import Futures, foresee
+from mbrl.imagination import from_prior
+from mbrl.train_model import TrainedModel
+from mbrl.uncertainty import Terms, Uncertainty, dropout_on
+from planners.base import Planner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagining:
+    """What a planner imagines, and what it minds. A field that makes no sense raises ValueError."""
+
+    futures: int = 10  # M
+    masks: int = 2  # K; 1 where U does not count
+    uncertainty_weight: float = 0.5  # lambda
+    lane_weight: float = LANE_WEIGHT
+    off_road_weight: float = OFF_ROAD_WEIGHT
+
+    def __post_init__(self) -> None:
+        if self.futures < 1 or self.masks < 1:
+            raise ValueError(f"futures={self.futures} and masks={self.masks} must be positive")
+        if self.uncertainty_weight and self.masks == 1:
+            raise ValueError(
+                "a single mask never disagrees with itself: masks must be at least 2, or lambda 0"
+            )
+
+
+@dataclass(frozen=True)
+class SceneCost:
+    """The cost of poses (R, T, 4) among scenes."""
+
+    scenes: Scenes
+    config: Imagining
+    uncertainty: Uncertainty | None = None
+
+    def __call__(self, poses: Tensor, actions: Tensor) -> Tensor:
+        """(R, T)."""
+        by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
+        ahead, left = self.scenes.seen_by(by_start)
+        proximity = self.scenes.proximity(by_start, ahead, left)
+        standing = self.scenes.standing(by_start)
+        total = Costs(proximity, *standing).total(self.config.lane_weight, self.config.off_road_weight)
+        cost = total.mean((0, 1))
+        if self.uncertainty is not None:
+            cost = cost + self.config.uncertainty_weight * self._disagreement(total, ahead, left).mean(0)
+        return cost.flatten(0, 1)
+
+    def _disagreement(self, total: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
+        """U (M, N, B, T); the ego's own motion is exact, so its term is 0."""
+        assert self.uncertainty is not None
+        image = self.scenes.spread(ahead, left)
+        terms = Terms(image, torch.zeros_like(image), total.var(0))
+        u = self.uncertainty(Terms(*(term.flatten(0, -2) for term in terms)))
+        return u.view(image.shape)
+
+
+class ModelForesight:
+    """Situations (agents.planning.Foresight) as a trained separated model imagines them.
+
+    Raises:
+        ValueError: of another model.
+    """
+
+    def __init__(self, trained: TrainedModel, horizon: int, config: Imagining) -> None:
+        if not isinstance(trained.model, SeparatedModel):
+            raise ValueError("only the separated model draws its scenes before a plan is known")
+        self.model, self.horizon, self.config = trained.model.eval(), horizon, config
+        self.uncertainty = trained.uncertainty if config.uncertainty_weight else None
+
+    def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:
+        """Of the egos' context alone; where they drive is not looked at."""
+        futures, timing = self.draw(context, seed), self.model.timing
+        scenes = Scenes.of(
+            futures.vehicles.unflatten(1, (self.config.futures, -1)), futures.observer[: context.batch_size],
+            context.frames[-1][:, ::2], context.now(), context.size, self.model.config.view,
+        )  # fmt: skip
+        cost = SceneCost(scenes, self.config, self.uncertainty)
+        return Situation(Driving(timing.dt, timing.stride), cost, context.now())
+
+    @torch.no_grad()
+    def draw(self, context: Context, seed: int) -> Futures:
+        """M futures of each of B egos (M B examples) under K masks; each ego gets the same z."""
+        model, config = self.model, self.config
+        generator = torch.Generator().manual_seed(seed)
+        noise = model.noise(config.futures, self.horizon, like=context.size, generator=generator)
+        noise = noise.repeat_interleave(context.batch_size, 0).repeat(config.masks, 1, 1)
+        with torch.random.fork_rng(devices=[]), dropout_on(model):  # torch's dropout takes no generator
+            torch.manual_seed(seed)
+            many = context.repeat(config.futures)
+            return foresee(model, many, from_prior(model, noise), self.horizon, config.masks)
+
+
+def planning_agent(
+    trained: TrainedModel, planner: Planner[Any], name: str, config: Imagining, **options: Any
+) -> PlanningAgent:
+    """A planner at the wheel, that imagines by a trained model; options are PlanningAgent's."""
+    timing = trained.model.timing
+    foresight: Foresight = ModelForesight(trained, planner.config.horizon, config)
+    return PlanningAgent(planner, foresight, name, frames=timing.frames, stride=timing.stride, **options)

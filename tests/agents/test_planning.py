@@ -1,0 +1,116 @@
+"""A planner at the wheel does what was planned for what it sees, and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from agents import Agent
+from agents.evaluate import evaluate
+from agents.metrics import NEVER
+from agents.planning import Driving, PlanningAgent, RecordedFuture, Situation, action_space
+from envs.context import Context
+from envs.drives import Drives
+from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE
+from envs.recording import Recording
+from envs.replay import Replay
+from planners import GradientConfig, GradientPlanner
+from tests.agents.scenes import clean_traffic, parked_car_ahead
+
+PLANNER = GradientPlanner(GradientConfig(horizon=10, num_iterations=20, learning_rate=0.2))
+
+
+@pytest.fixture(scope="module")
+def traffic() -> Recording:
+    return clean_traffic(num_cars=24)
+
+
+class KeepSpeed:
+    """A foresight that minds nothing but speeds that are not 12 m/s; it keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, np.ndarray, int]] = []
+
+    def __call__(self, context: Context, replay: Replay, egos: np.ndarray, seed: int) -> Situation:
+        self.asked.append((context.batch_size, egos.copy(), seed))
+
+        def cost(poses: Tensor, actions: Tensor) -> Tensor:
+            return (poses[..., 3] - 12.0).square() + 1e4 * actions[..., 1].square()
+
+        return Situation(Driving(0.1, 2), cost, context.now())
+
+
+def begun(traffic: Recording, agent: PlanningAgent, num_egos: int = 3) -> tuple[Replay, np.ndarray]:
+    replay = Replay([traffic], num_egos, history=agent.history, threads=1)
+    frames = np.array([80, 95, 100])
+    replay.reset(Drives(np.array([3, 9, 14]), frames, frames, frames + 100), np.arange(3))
+    agent.begin(replay)
+    return replay, np.arange(num_egos) < 3
+
+
+def test_it_reaches_what_it_plans_for(traffic: Recording) -> None:
+    agent = PlanningAgent(PLANNER, KeepSpeed(), "keeper", frames=2, stride=2)
+    assert isinstance(agent, Agent)
+    replay, active = begun(traffic, agent)
+    for _ in range(40):
+        replay.step(agent.act(replay.observe()), active)
+    np.testing.assert_allclose(replay.state[:, 3], 12.0, atol=0.1)
+
+
+def test_an_action_is_held_for_a_step_of_its_foresight(traffic: Recording) -> None:
+    foresight = KeepSpeed()
+    agent = PlanningAgent(PLANNER, foresight, "keeper", frames=2, stride=3, seed=5)
+    replay, active = begun(traffic, agent)
+    actions = []
+    for _ in range(6):
+        actions.append(agent.act(replay.observe()))
+        replay.step(actions[-1], active)
+    for t in range(6):
+        np.testing.assert_array_equal(actions[t], actions[t // 3 * 3])
+    assert [(num, seed) for num, _, seed in foresight.asked] == [(3, 5), (3, 8)]
+
+
+def test_only_drives_that_go_on_are_planned(traffic: Recording) -> None:
+    foresight = KeepSpeed()
+    agent = PlanningAgent(PLANNER, foresight, "keeper", frames=2, stride=2)
+    replay, active = begun(traffic, agent)
+    kept = []
+    for t in range(6):
+        kept.append(agent.act(replay.observe()))
+        replay.step(kept[-1], active & (np.arange(3) != 1) if t >= 2 else active)
+    assert [egos.tolist() for _, egos, _ in foresight.asked] == [[0, 1, 2], [0, 1, 2], [0, 2]]
+    alone = PlanningAgent(PLANNER, KeepSpeed(), "keeper", frames=2, stride=2)
+    again, active = begun(traffic, alone)
+    for t in range(6):
+        actions = alone.act(again.observe())
+        np.testing.assert_array_equal(actions[[0, 2]], kept[t][[0, 2]], err_msg="the others do not matter")
+        again.step(actions, active)
+
+
+def test_it_must_be_begun(traffic: Recording) -> None:
+    agent = PlanningAgent(PLANNER, KeepSpeed(), "keeper", frames=2, stride=2)
+    replay, _ = begun(traffic, PlanningAgent(PLANNER, KeepSpeed(), "other", frames=2, stride=2))
+    with pytest.raises(RuntimeError, match="begin"):
+        agent.act(replay.observe())
+
+
+def test_a_long_vehicle_can_do_less() -> None:
+    space = action_space(torch.tensor([[3.9, 2.0], [7.8, 2.0]]))
+    np.testing.assert_allclose(space.high[:, 0, 0], [MAX_ACCELERATION, MAX_ACCELERATION / 4], rtol=1e-6)
+    np.testing.assert_allclose(space.high[:, 0, 1], [MAX_CURVATURE, MAX_CURVATURE / 4], rtol=1e-6)
+    assert torch.equal(space.low, -space.high)
+    assert (space.scale <= space.high).all()
+
+
+def test_who_knows_the_future_stops_for_what_is_parked_there() -> None:
+    recording = parked_car_ahead()
+    agent = PlanningAgent(PLANNER, RecordedFuture(10, 2), "oracle", frames=1, stride=2)
+    blind = PlanningAgent(PLANNER, KeepSpeed(), "blind", frames=1, stride=2)
+    hit = {
+        run.name: run.outcomes.contacts["box"].step
+        for run in evaluate([agent, blind], [recording], split="all").runs
+    }
+    assert (hit["blind"] < NEVER).all()
+    assert (hit["oracle"] == NEVER).all()

@@ -1,0 +1,172 @@
+"""Scenes against the pictures they were made of, pictures drawn anew, finite differences and loops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+
+from envs.context import scaled
+from envs.costs import LANE_WIDTH, costs, pixel_grid
+from envs.raster import render
+from envs.scenes import FAINT, Scenes
+from envs.units import View
+from envs.world import World, build_world
+from tests.toys import random_traffic
+
+VIEW = View(height=61, width=24, px_per_m=1.62)
+FRAME, STEPS = 200, 3
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world([random_traffic(num_vehicles=160)])
+
+
+def egos(world: World, num: int = 6) -> tuple[np.ndarray, Tensor, Tensor]:
+    """Vehicles of a frame, their poses (B, 4) and sizes (B, 2)."""
+    rows = slice(world.frame_offsets[FRAME], world.frame_offsets[FRAME + 1])
+    inside = (world.state[rows, 0] > 80) & (world.state[rows, 0] < 420)
+    vehicle = world.vehicle[rows][inside][:num].astype(np.int64)
+    return vehicle, torch.from_numpy(world.state[rows][inside][:num]), torch.from_numpy(world.size[vehicle])
+
+
+def drawn(world: World, vehicle: np.ndarray, poses: Tensor) -> Tensor:
+    """Pictures (B, T, 3, H, W) in the frames after FRAME, from poses (B, T, 4)."""
+    frames = np.broadcast_to(FRAME + 1 + np.arange(poses.shape[1]), poses.shape[:2]).copy()
+    return scaled(render(world, frames, poses.numpy(), vehicle, VIEW), "cpu")
+
+
+def scenes_of(world: World) -> tuple[Scenes, np.ndarray, Tensor]:
+    """One future under one mask, seen by an observer that stands; and whose scenes they are."""
+    vehicle, start, size = egos(world)
+    poses = start[:, None].expand(-1, STEPS, 4)
+    pictures = drawn(world, vehicle, poses)
+    static = drawn(world, vehicle, start[:, None])[:, 0, ::2]
+    return Scenes.of(pictures[None, None, :, :, 1], poses, static, start, size, VIEW), vehicle, start
+
+
+def test_seen_by_the_observer_they_cost_what_its_pictures_cost(world: World) -> None:
+    scenes, vehicle, start = scenes_of(world)
+    poses = start[:, None].expand(-1, STEPS, 4)
+    pictures = drawn(world, vehicle, poses)
+    pictures[pictures <= FAINT] = 0
+    want = costs(
+        pictures, poses[..., 3], scenes.size[:, None].expand(-1, STEPS, -1), *pixel_grid(VIEW, poses)
+    )
+    found = scenes.costs(poses[None]).proximity
+    assert found.shape == (1, 1, 1, 6, STEPS)
+    assert float(want.proximity.max()) > 0.3
+    np.testing.assert_allclose(found[0, 0, 0], want.proximity, atol=1e-6)
+
+
+def test_seen_from_elsewhere_they_cost_nearly_what_a_picture_from_there_costs(world: World) -> None:
+    scenes, vehicle, start = scenes_of(world)
+    moved = start[:, None] + torch.tensor(
+        [[4.0, 0.6, 0.02, 1.0], [-3.0, -0.8, -0.03, 0.0], [7.0, 1.5, 0.0, 0.0]]
+    )
+    want = costs(
+        drawn(world, vehicle, moved), moved[..., 3], scenes.size[:, None].expand(-1, STEPS, -1),
+        *pixel_grid(VIEW, moved),
+    )  # fmt: skip
+    found = scenes.costs(torch.stack([moved, moved]))
+    assert float((found.proximity[0, 0, 1] - want.proximity).abs().mean()) < 0.03
+    assert float(want.proximity.max()) > 0.3
+    half_a_pixel = 0.5 / VIEW.px_per_m / (LANE_WIDTH / 2)  # is what a picture may be off by
+    assert float((found.off_road[1] - want.off_road).abs().max()) < 1.1 * half_a_pixel
+    assert float(want.off_road.max()) > 0.3
+
+
+def test_what_stands_is_read_around_each_pose(world: World) -> None:
+    """Against loops over points, and a picture interpolated by hand."""
+    scenes, _, start = scenes_of(world)
+    static = torch.rand(scenes.static.shape, generator=torch.Generator().manual_seed(0))
+    scenes = replace(scenes, static=static)
+    poses = (start + torch.tensor([3.0, 0.7, 0.05, 0.0])).expand(1, -1, 4)[:, :, None]
+    half = float(scenes.size[:, 0].max()) / 2
+    rows, columns = (round(2 * reach * VIEW.px_per_m) + 1 for reach in (half, LANE_WIDTH / 2))
+    want = np.zeros((2, len(start)))
+    for b, pose in enumerate(poses[0, :, 0].numpy()):
+        x0, y0, h0, _ = start[b].numpy()
+        for f, aside in product(
+            np.linspace(-half, half, rows), np.linspace(-LANE_WIDTH / 2, LANE_WIDTH / 2, columns)
+        ):
+            if abs(f) > scenes.size[b, 0] / 2:
+                continue
+            dx = pose[0] + f * np.cos(pose[2]) - aside * np.sin(pose[2]) - x0
+            dy = pose[1] + f * np.sin(pose[2]) + aside * np.cos(pose[2]) - y0
+            row = (VIEW.height - 1) / 2 - (dx * np.cos(h0) + dy * np.sin(h0)) * VIEW.px_per_m
+            column = (VIEW.width - 1) / 2 - (dy * np.cos(h0) - dx * np.sin(h0)) * VIEW.px_per_m
+            read = interpolated(static[b].numpy(), row, column)
+            want[:, b] = np.maximum(want[:, b], max(1 - abs(aside) / (LANE_WIDTH / 2), 0) * read)
+    found = scenes.standing(poses)
+    np.testing.assert_allclose(torch.stack(found)[:, 0, :, 0], want, atol=1e-3)
+
+
+def interpolated(images: np.ndarray, row: float, column: float) -> np.ndarray:
+    """Of pictures (2, H, W), bilinear, their edges continued."""
+    return np.array(
+        [map_coordinates(image, [[row], [column]], order=1, mode="nearest")[0] for image in images]
+    )
+
+
+def test_gradients_are_those_of_the_pose(world: World) -> None:
+    scenes, _, start = scenes_of(world)
+    poses = (start[None, :, None] + 0.1 * torch.rand(2, len(start), STEPS, 4)).double().requires_grad_()
+    scenes = Scenes(*(x.double() if isinstance(x, Tensor) else x for x in vars(scenes).values()))
+
+    def total(poses: Tensor) -> Tensor:
+        return scenes.costs(poses).proximity.sum()
+
+    (slope,) = torch.autograd.grad(total(poses), poses)
+    assert float(slope[..., :3].abs().max()) > 0.01
+    assert (slope[..., 3] == 0).all(), "speed is held fixed"
+    towards = torch.randn(poses.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    towards[..., 3] = 0
+    change = total(poses.detach() + 1e-6 * towards) - total(poses.detach() - 1e-6 * towards)
+    assert float((slope * towards).sum()) == pytest.approx(float(change) / 2e-6, rel=1e-4)
+
+
+def test_each_future_and_mask_is_its_own() -> None:
+    """One car ahead, further off in each future, fainter under each mask."""
+    vehicles = torch.zeros(2, 3, 1, 2, VIEW.height, VIEW.width)
+    for k in range(2):
+        for m in range(3):
+            vehicles[k, m, :, 0, 20 - 5 * m, 11:13] = 1.0 - 0.5 * k
+    still, size = torch.tensor([[[0.0, 0, 0, 10]]]).expand(1, 2, 4), torch.tensor([[4.0, 2.0]])
+    scenes = Scenes.of(vehicles, still, torch.zeros(1, 2, VIEW.height, VIEW.width), still[:, 0], size, VIEW)
+    near = scenes.costs(still[None]).proximity[:, :, 0, 0]
+    np.testing.assert_allclose(near[1], near[0] / 2)
+    assert near[0, 0, 0] > near[0, 1, 0] > near[0, 2, 0] > 0
+    assert (near[:, :, 1] == 0).all(), "nobody is there in the second step"
+    spread = scenes.spread(*scenes.seen_by(still[None]))
+    np.testing.assert_allclose(spread[:, 0, 0, 0], 2 * np.var([1.0, 0.5], ddof=1), rtol=1e-6)
+    beyond = still + torch.tensor([0.0, 40.0, 0, 0])
+    assert (scenes.spread(*scenes.seen_by(beyond[None])) == 0).all(), "nobody sees it from there"
+
+
+def test_an_empty_road_costs_nothing() -> None:
+    still, size = torch.tensor([[[0.0, 0, 0, 10]]]), torch.tensor([[4.0, 2.0]])
+    static = torch.zeros(1, 2, VIEW.height, VIEW.width)
+    scenes = Scenes.of(
+        torch.zeros(1, 1, 1, 1, VIEW.height, VIEW.width), still, static, still[:, 0], size, VIEW
+    )
+    assert all((cost == 0).all() for cost in scenes.costs(still[None]))
+
+
+def test_a_start_alone_is_that_start_in_a_batch(world: World) -> None:
+    scenes, vehicle, start = scenes_of(world)
+    poses = start[None, :, None].expand(4, -1, STEPS, 4) + torch.linspace(0, 3, 4)[:, None, None, None]
+    static = drawn(world, vehicle, start[:, None])[:, 0, ::2]
+    pictures = drawn(world, vehicle, start[:, None].expand(-1, STEPS, 4))[None, None, :, :, 1]
+    alone = Scenes.of(
+        pictures[:, :, 2:3], scenes.observer[2:3], static[2:3], start[2:3], scenes.size[2:3], VIEW
+    )
+    np.testing.assert_allclose(
+        alone.costs(poses[:, 2:3]).proximity, scenes.costs(poses).proximity[..., 2:3, :], atol=1e-6
+    )

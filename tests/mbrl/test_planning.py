@@ -1,0 +1,146 @@
+"""What planners mind is what policies are trained to mind: C and U of the same futures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from agents.planning import Driving
+from envs.context import Context
+from envs.replay import Replay
+from mbrl.imagination import exact_costs, imagine
+from mbrl.planning import Imagining, ModelForesight
+from mbrl.train_model import TrainedModel
+from mbrl.uncertainty import Uncertainty, disagreement
+from tests.agents.scenes import clean_traffic
+from tests.mbrl.small import context_at, random_actions, small_model
+
+M, K, STEPS = 3, 2, 4
+TRAFFIC = clean_traffic(num_cars=24)
+REPLAY = Replay([TRAFFIC], 4, threads=1)  # nobody looks at it
+
+
+@pytest.fixture(scope="module")
+def context() -> Context:
+    """Four egos among the cars of a road."""
+    rows = [context_at(TRAFFIC, vehicle, 120) for vehicle in (3, 6, 9, 12)]
+    frames = zip(*(row.frames for row in rows), strict=True)
+    return Context(
+        tuple(torch.cat(frame) for frame in frames),
+        torch.cat([row.poses for row in rows]),
+        torch.cat([row.size for row in rows]),
+    )
+
+
+def foresight(*, image_term: bool = False, **changes: Any) -> ModelForesight:
+    """Of a model with much dropout, whose U was scaled at random."""
+    model = small_model("separated", dropout=0.5)
+    with torch.no_grad():
+        model.head.weight.mul_(3)
+    uncertainty = Uncertainty(STEPS)
+    uncertainty.std.copy_(0.01 + 0.1 * torch.rand(3, STEPS, generator=torch.Generator().manual_seed(0)))
+    if not image_term:
+        uncertainty.std[0] = 0.0  # which counts nothing
+    return ModelForesight(
+        TrainedModel(model, uncertainty), STEPS, Imagining(**{"futures": M, "masks": K} | changes)
+    )
+
+
+def as_policies_see_it(
+    at: ModelForesight, context: Context, actions: Tensor, seed: int
+) -> tuple[Tensor, Tensor]:
+    """C (K, M, B, T) and U (M, B, T) of driving through the same futures as a policy is trained."""
+    futures = at.draw(context, seed)
+    many = actions.repeat(M, 1, 1)
+    t = -1
+
+    def act(_: Context) -> Tensor:
+        nonlocal t
+        t += 1
+        return many[:, t]
+
+    noise = torch.zeros(len(many), STEPS, at.model.z_dim)
+    cost = exact_costs("position", at.model.config.view)
+    driven = futures.under_all_masks(imagine(futures, act, futures.encode(), noise, STEPS, cost=cost))
+    assert at.uncertainty is not None
+    u = at.uncertainty(disagreement(driven, K))
+    return driven.costs.total().view(K, M, -1, STEPS), u.view(M, -1, STEPS)
+
+
+def poses_of(at: ModelForesight, context: Context, actions: Tensor) -> Tensor:
+    state, poses = context.now(), []
+    dynamics = Driving(at.model.timing.dt, at.model.timing.stride)
+    for action in actions.unbind(1):
+        state = dynamics.step(state, action)
+        poses.append(state)
+    return torch.stack(poses, 1)
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_c_and_u_are_those_of_policy_training(context: Context, weight: float) -> None:
+    actions = random_actions(4, STEPS)
+    cost, u = as_policies_see_it(foresight(), context, actions, seed=7)
+    at = foresight(uncertainty_weight=weight)
+    found = at(context, REPLAY, np.arange(4), 7).cost(poses_of(at, context, actions), actions)
+    want = cost.mean((0, 1)) + weight * u.mean(0)
+    np.testing.assert_allclose(found, want, atol=0.05 + 0.1 * weight)
+    assert float(u.mean()) > 0.05
+    assert float(cost.mean()) > 0.05
+
+
+def test_the_image_term_is_that_of_policy_training_before_it_is_resampled(context: Context) -> None:
+    """Interpolating a picture blurs what masks disagree about, so there is more of it here; it ranks alike."""
+    actions = random_actions(4, STEPS)
+    at = foresight(image_term=True, uncertainty_weight=1.0)
+    _, u = as_policies_see_it(at, context, actions, seed=7)
+    without = foresight(uncertainty_weight=0.0)
+    poses = poses_of(at, context, actions)
+    found, cost = (a(context, REPLAY, np.arange(4), 7).cost(poses, actions) for a in (at, without))
+    ratio = (found - cost).mean() / u.mean()
+    assert 1 < float(ratio) < 1.5
+    assert np.corrcoef((found - cost).flatten(), u.mean(0).flatten())[0, 1] > 0.95
+
+
+def test_without_u_masks_do_not_matter_but_futures_do(context: Context) -> None:
+    actions = random_actions(4, STEPS)
+    found = []
+    for seed in (7, 7, 8):
+        at = foresight(masks=1, uncertainty_weight=0.0)
+        situation = at(context, REPLAY, np.arange(4), seed)
+        found.append(situation.cost(poses_of(at, context, actions), actions))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_many_plans_at_once_are_each_alone(context: Context) -> None:
+    at = foresight()
+    situation = at(context, REPLAY, np.arange(4), 7)
+    plans = torch.cat([poses_of(at, context, random_actions(4, STEPS, seed=s)) for s in range(3)])
+    together = situation.cost(plans, plans[..., :2])
+    for n in range(3):
+        rows = slice(4 * n, 4 * n + 4)
+        np.testing.assert_allclose(situation.cost(plans[rows], plans[rows, :, :2]), together[rows], atol=1e-6)
+
+
+def test_the_global_generator_is_left_alone(context: Context) -> None:
+    at = foresight()
+    torch.manual_seed(3)
+    want = torch.rand(3)
+    torch.manual_seed(3)
+    at.draw(context, 0)
+    assert torch.equal(torch.rand(3), want)
+
+
+@pytest.mark.parametrize("bad", [{"futures": 0}, {"masks": 0}, {"masks": 1}])
+def test_what_makes_no_sense_is_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ValueError):
+        Imagining(**bad)
+
+
+def test_other_models_are_refused() -> None:
+    with pytest.raises(ValueError, match="separated"):
+        ModelForesight(TrainedModel(small_model("vae"), Uncertainty(STEPS)), STEPS, Imagining())
