@@ -52,7 +52,8 @@ class Evaluation:
     names: list[str]  # of the recordings
     split: Split
     traffic: Traffic
-    seed: int  # of the bootstrap and of the choice of cars
+    perturbed: bool  # whether the drives start off the recording
+    seed: int  # of the bootstrap, of the choice of cars and of perturbed starts
     world: World  # of the recordings
     drives: Drives
     dropped: list[Dropped]
@@ -81,6 +82,7 @@ def evaluate(
     names: Sequence[str] | None = None,
     split: Split = "test",
     traffic: Traffic = "blind",
+    perturbed: bool = False,
     num_egos: int = 256,
     threads: int | None = None,
     seed: int = 0,
@@ -98,6 +100,8 @@ def evaluate(
         recordings: of one dt. Where a site has no goal (short scenes), a car has to last until its recording ends.
         names: of the recordings, for tables; their sites' by default.
         traffic: "blind" as in the paper, or "reactive".
+        perturbed: start off the recording, each car in its own way, the same for all agents (see envs.perturbation).
+            The cars are still those whose human makes it from where it was.
         num_egos: the most cars driven at once.
         threads: of the replay; all cores by default.
         seed: of the bootstrap, and of which cars are taken if `max_cars` leaves some out.
@@ -139,6 +143,8 @@ def evaluate(
             f"none of the {len(drives)} cars can be scored: their own recorded actions fail on all of them"
         )
     drives = drives.take(np.flatnonzero(ok))
+    if perturbed:
+        drives = drives.perturbed(replay.world, seed)
     runs = [
         Run(
             agent.name,
@@ -147,7 +153,9 @@ def evaluate(
         )
         for agent in agents
     ]
-    return Evaluation(list(recordings), labels, split, traffic, seed, replay.world, drives, dropped, runs)
+    return Evaluation(
+        list(recordings), labels, split, traffic, perturbed, seed, replay.world, drives, dropped, runs
+    )
 
 
 def _choose(drives: Drives, max_cars: int | None, seed: int) -> Drives:

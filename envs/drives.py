@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import compiled
+from envs.perturbation import TRIES, look_around, perturb
 from envs.recording import Recording, Split
 from envs.world import World
 
@@ -26,13 +27,37 @@ class Drives:
     start_frame: NDArray[np.int64]  # the ego is taken over here, with its history before
     human_frame: NDArray[np.int64]  # the human reaches the goal (or its recording ends) here
     limit_frame: NDArray[np.int64]  # the drive is over here, arrived or not
+    noise: NDArray[np.float64] | None = (
+        None  # (D, 4): moves the starts off the recording, see envs.perturbation
+    )
 
     def __len__(self) -> int:
         return len(self.vehicle)
 
     def take(self, index: NDArray[np.integer] | slice) -> Drives:
         """The drives at `index`."""
-        return Drives(*(column[index] for column in vars(self).values()))
+        noise = None if self.noise is None else self.noise[index]
+        return Drives(
+            self.vehicle[index],
+            self.start_frame[index],
+            self.human_frame[index],
+            self.limit_frame[index],
+            noise,
+        )
+
+    def perturbed(self, world: World, seed: int) -> Drives:
+        """The same, starting off the recording; a start with no room beside it (see envs.perturbation) stays there."""
+        rng = np.random.default_rng(seed)
+        noise = np.zeros((len(self), 4))
+        open_ = np.ones(len(self), bool)
+        now = recorded_history(world, self.vehicle, self.start_frame, 1)
+        for _ in range(TRIES):
+            tried = rng.standard_normal((len(self), 4))
+            moved = perturb(now, tried, world.dt)[:, -1]
+            free = open_ & look_around(world, moved, self.vehicle, self.start_frame)[0]
+            noise[free] = tried[free]
+            open_ &= ~free
+        return replace(self, noise=noise)
 
 
 def find_drives(
@@ -82,3 +107,11 @@ def _find(world: World, history: int) -> tuple[NDArray[np.int64], NDArray[np.int
         if human[v] < 0:
             start[v] = -1
     return start, human
+
+
+def recorded_history(
+    world: World, vehicle: NDArray[np.int64], frame: NDArray[np.int64], num: int
+) -> NDArray[np.float64]:
+    """(B, num, 4): states of vehicles (B,) up to frames (B,); before a car's first frame, that one is repeated."""
+    frames = np.maximum(frame[:, None] + np.arange(1 - num, 1), world.first_frame[vehicle][:, None])
+    return world.state[world.row(vehicle[:, None], frames)].astype(np.float64)

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from envs import reactive
 from envs.compiled import compiled
 from envs.costs import COLLISION_THRESHOLD, OVERLAP_TOLERANCE, costs_of_image
-from envs.drives import Drives
+from envs.drives import Drives, recorded_history
 from envs.geometry import first_overlap, gap_and_ttc, is_hit_from_behind
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, limit_scale
 from envs.parallel import available_threads, for_ranges
+from envs.perturbation import perturb
 from envs.raster import MAX_NEAR, NEAR_FIELDS, draw, gather, is_off_road, picture_reach
 from envs.recording import Recording
 from envs.units import View
-from envs.world import World, build_world, recorded_state
+from envs.world import World, build_world
 
 LOOK_AROUND = 60.0  # m; vehicles further away, and out of the picture, matter to nobody
 Traffic = Literal["blind", "reactive"]
@@ -137,10 +138,18 @@ class Replay:
         self._yielding[egos] = -1
         self._begun[egos] = True
         for_ranges(
-            _reset_range, len(egos), self.threads, self.world, self.view.px_per_m, egos, self.vehicle, self.frame,
-            self.state, self._slot, self._images, self._vectors, self._headings,
+            _reset_range, len(egos), self.threads, self.world, self.view.px_per_m, egos, self._histories(drives),
+            self.vehicle, self.frame, self.state, self._slot, self._images, self._vectors, self._headings,
         )  # fmt: skip
         return self.observe()
+
+    def _histories(self, drives: Drives) -> NDArray[np.float64]:
+        """(D, T, 4): the states that led to each start."""
+        out = recorded_history(self.world, drives.vehicle, drives.start_frame, self.history)
+        if drives.noise is not None:
+            moved = drives.noise.any(1)
+            out[moved] = perturb(out[moved], drives.noise[moved], self.world.dt)
+        return out
 
     def _check(self, drives: Drives, egos: NDArray[np.integer]) -> None:
         """Refuse what compiled code would follow out of its arrays."""
@@ -240,6 +249,7 @@ def _reset_range(
     world: World,
     px_per_m: float,
     egos: NDArray[np.int64],
+    histories: NDArray[np.float64],
     vehicle: NDArray[np.int64],
     frame: NDArray[np.int64],
     state: NDArray[np.float64],
@@ -259,7 +269,7 @@ def _reset_range(
         site = world.site[world.recording[v]]
         for back in range(history - 1, -1, -1):
             f = max(frame[b] - back, world.first_frame[v])
-            state[b, 0], state[b, 1], state[b, 2], state[b, 3] = recorded_state(world, v, f)
+            state[b] = histories[e, history - 1 - back]
             at = (slot - back) % history
             n = gather(world, f, state[b, 0], state[b, 1], reach, v, near)
             draw(world, site, state[b, 0], state[b, 1], state[b, 2], near, n, px_per_m, images[b, at])

@@ -15,20 +15,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from envs.compiled import compiled
 from envs.errors import InputError
-from envs.geometry import first_overlap, gap_and_ttc
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, limit_scale
 from envs.kinematics import step as drive
 from envs.parallel import available_threads
-from envs.raster import MAX_NEAR, NEAR_FIELDS, gather, is_off_road, render
+from envs.perturbation import TRIES, look_around, perturb
+from envs.raster import render
 from envs.recording import Recording, Split
 from envs.units import View
 from envs.world import World, build_world
 
-PERTURBATION_TRIES = 4  # before a window is left as recorded
 URGENT_TRIES = 8  # windows drawn, of which the most urgent is taken
-SIGHT = 100.0  # m; nobody further off counts as ahead
 EXPLORATION = (1.5, 0.004)  # m/s^2, 1/m: deviations of the noise of varied actions ...
 EXPLORATION_TIME = 1.0  # s; ... and how long it lasts
 
@@ -175,15 +172,7 @@ class WindowSampler:
     def _time_to_collision(
         self, rows: NDArray[np.int64], histories: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        return self._look_around(histories[:, -1], *self._car_and_frame(rows))[1]
-
-    def _look_around(
-        self, states: NDArray[np.float64], vehicle: NDArray[np.int64], frame: NDArray[np.int64]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Whether each of states (B, 4) is on the road and touches nobody, and the seconds to a collision ahead."""
-        free, ttc = np.zeros(len(vehicle), bool), np.empty(len(vehicle))
-        _look_around(self.world, states, vehicle, frame, free, ttc)
-        return free, ttc
+        return look_around(self.world, histories[:, -1], *self._car_and_frame(rows))[1]
 
     def _exploration(self, rng: np.random.Generator, num: int | None = None) -> NDArray[np.float64]:
         """(B, frames ahead, 2) added to the recorded actions, 0 where they are not varied."""
@@ -259,10 +248,10 @@ class WindowSampler:
     ) -> NDArray[np.float64]:
         wanted = rng.random(len(vehicle)) < self.config.perturbed
         out = history.copy()
-        for _ in range(PERTURBATION_TRIES):
+        for _ in range(TRIES):
             noise = rng.standard_normal((len(vehicle), 4))
             moved = perturb(history, noise, self.world.dt)
-            free, _ = self._look_around(moved[:, -1], vehicle, present)
+            free, _ = look_around(self.world, moved[:, -1], vehicle, present)
             taken = wanted & free
             out[taken] = moved[taken]
             wanted &= ~free
@@ -273,29 +262,6 @@ def state_vectors(states: NDArray[np.float64]) -> NDArray[np.float32]:
     """(..., 4) of x, y, vx, vy from (..., 4) of x, y, heading, speed."""
     x, y, heading, speed = np.moveaxis(states, -1, 0)
     return np.stack([x, y, speed * np.cos(heading), speed * np.sin(heading)], -1).astype(np.float32)
-
-
-def perturb(history: NDArray[np.float64], noise: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
-    """Move the last state of each history and let the rest lead there by the kinematics.
-
-    Args:
-        history: (B, n, 4) of x, y, heading, speed, dt apart.
-        noise: (B, 4) standard normal, for the displacement ahead and to the left, the speed, the heading.
-    Returns:
-        (B, n, 4): its speeds and headings are shifted as a whole, its positions are integrated back from the last.
-    """
-    out = history.copy()
-    x, y, heading, v = (history[:, -1, k] for k in range(4))
-    ahead, left = noise[:, 0] * (1 + 0.15 * v), noise[:, 1] * 0.5
-    out[..., 2] += 0.02 * noise[:, 3, None]
-    out[..., 3] = np.maximum(out[..., 3] + (noise[:, 2] * (0.3 + 0.12 * v))[:, None], 0)
-    out[:, -1, 0] = x + ahead * np.cos(heading) - left * np.sin(heading)
-    out[:, -1, 1] = y + ahead * np.sin(heading) + left * np.cos(heading)
-    way = out[:, :-1, 3] * dt
-    for k, trig in ((0, np.cos), (1, np.sin)):
-        legs = way * trig(out[:, :-1, 2])
-        out[:, :-1, k] = out[:, -1:, k] - np.cumsum(legs[:, ::-1], 1)[:, ::-1]
-    return out
 
 
 def exploration(noise: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
@@ -320,26 +286,6 @@ def driven_on(start: NDArray[np.float64], actions: NDArray[np.float64], dt: floa
         state = drive(state, action, dt)
         states.append(state)
     return torch.stack(states, 1).numpy()
-
-
-@compiled
-def _look_around(
-    world: World,
-    states: NDArray[np.float64],
-    vehicle: NDArray[np.int64],
-    frame: NDArray[np.int64],
-    free: NDArray[np.bool_],
-    ttc: NDArray[np.float64],
-) -> None:
-    """Write what WindowSampler._look_around says of each state."""
-    near = np.empty((MAX_NEAR, NEAR_FIELDS))
-    for b in range(len(vehicle)):
-        x, y, heading, speed = states[b, 0], states[b, 1], states[b, 2], states[b, 3]
-        length, width = world.size[vehicle[b]]
-        n = gather(world, frame[b], x, y, SIGHT, vehicle[b], near)
-        touches = first_overlap(x, y, heading, length, width, near, n) >= 0
-        free[b] = not touches and not is_off_road(world, world.site[world.recording[vehicle[b]]], x, y)
-        ttc[b] = gap_and_ttc(x, y, heading, speed, length, width, near, n)[1]
 
 
 def _valid_rows(world: World, chosen: NDArray[np.bool_], back: int, ahead: int) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from envs.drives import LATE_ENTRY, Drives, find_drives
+from envs.drives import LATE_ENTRY, Drives, find_drives, recorded_history
+from envs.perturbation import look_around, perturb
 from envs.recording import Recording
 from envs.site import Site
 from envs.world import build_world
@@ -31,6 +32,11 @@ def steady(site: Site, cars: Sequence[tuple[float, float, int, int]], num_frames
 
 def found(recording: Recording, **options: float) -> Drives:
     return find_drives(build_world([recording]), [recording], **options)  # type: ignore[arg-type]
+
+
+def columns(drives: Drives) -> dict[str, np.ndarray]:
+    """What every drive has."""
+    return {name: column for name, column in vars(drives).items() if column is not None}
 
 
 @pytest.mark.parametrize("history", [1, 20, 60])
@@ -96,9 +102,9 @@ def test_drives_of_several_recordings_are_theirs_renumbered() -> None:
     parts = []
     for r in recordings:
         alone = find_drives(build_world([r]), [r])
-        parts.append({n: c + (vehicles if n == "vehicle" else frames) for n, c in vars(alone).items()})
+        parts.append({n: c + (vehicles if n == "vehicle" else frames) for n, c in columns(alone).items()})
         vehicles, frames = vehicles + len(r.vehicles), frames + r.num_frames
-    for name, column in vars(together).items():
+    for name, column in columns(together).items():
         np.testing.assert_array_equal(column, np.concatenate([p[name] for p in parts]))
 
 
@@ -122,5 +128,40 @@ def test_every_drive_has_its_history_and_its_time() -> None:
     assert (drives.limit_frame >= drives.human_frame).all()
     assert (drives.limit_frame <= world.end_frame[0]).all()
     few = drives.take(np.array([2, 0]))
-    assert [c[0] for c in vars(few).values()] == [c[2] for c in vars(drives).values()]
+    assert [c[0] for c in columns(few).values()] == [c[2] for c in columns(drives).values()]
     assert len(few) == 2
+
+
+# --- off the recording -----------------------------------------------------------------------------------------------
+
+
+def test_perturbed_starts_have_room_and_are_the_same_again() -> None:
+    recording = random_traffic(8)
+    world, drives = build_world([recording]), found(recording)
+    moved = drives.perturbed(world, seed=3)
+    assert moved.noise is not None
+    assert moved.noise.any(1).mean() > 0.5
+    histories = perturb(
+        recorded_history(world, drives.vehicle, drives.start_frame, 20), moved.noise, world.dt
+    )
+    free, _ = look_around(world, histories[:, -1], drives.vehicle, drives.start_frame)
+    assert free[moved.noise.any(1)].all()
+    np.testing.assert_array_equal(moved.noise, drives.perturbed(world, seed=3).noise)
+    assert (moved.noise != drives.perturbed(world, seed=4).noise).any()
+    np.testing.assert_array_equal(moved.take(np.array([2, 0])).noise, moved.noise[[2, 0]])
+
+
+def test_a_start_without_room_stays_where_it_was_recorded() -> None:
+    """Bumper to bumper in a lane as wide as the cars, off the road beside it."""
+    row = [(4.5 * k, 5.0, 0, 300) for k in range(20)]
+    recording = steady(straight_site(num_lanes=1, start=20.0, goal=math.inf), row)
+    drives = found(recording, history=1)
+    noise = drives.perturbed(build_world([recording]), seed=0).noise
+    assert noise is not None
+    assert not noise[1:-1].any()
+
+
+def test_history_before_the_first_frame_repeats_it() -> None:
+    recording = steady(straight_site(), [(10.0, 10.0, 30, 300)])
+    x = recorded_history(build_world([recording]), np.array([0]), np.array([32]), 6)[0, :, 0]
+    np.testing.assert_allclose(x, [10, 10, 10, 10, 11, 12], atol=1e-5)

@@ -203,7 +203,7 @@ def test_recordings_of_different_sites_do_not_mix() -> None:
     offset = len(here.vehicles), here.num_frames
     both = Replay([here], 6, history=2, view=SMALL), Replay([there], 6, history=2, view=SMALL)
     first, second = some_drives(both[0], 6), some_drives(both[1], 6)
-    shifts = dict.fromkeys(vars(second), offset[1]) | {"vehicle": offset[0]}
+    shifts = {"vehicle": offset[0]} | dict.fromkeys(("start_frame", "human_frame", "limit_frame"), offset[1])
     drives = Drives(
         *(np.concatenate([getattr(first, n), getattr(second, n) + by]) for n, by in shifts.items())
     )
@@ -508,3 +508,24 @@ def test_what_cannot_be_driven_is_refused_before_anything_changes() -> None:
 def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Replay([random_traffic(3, num_vehicles=5)], **options)
+
+
+def test_a_perturbed_drive_starts_where_it_was_moved_with_a_history_that_leads_there() -> None:
+    recording = random_traffic(3)
+    replay = Replay([recording], 3, history=4, view=SMALL)
+    drives = some_drives(replay, 3)
+    noise = np.array([[1.0, 0.5, -0.5, 1.0], [0, 0, 0, 0], [-1.0, -0.5, 0.5, -1.0]])
+    before = replay.reset(drives).vectors.copy()
+    assert np.array_equal(replay.reset(dataclasses.replace(drives, noise=np.zeros((3, 4)))).vectors, before)
+    recorded = replay.state.copy()
+    seen = replay.reset(dataclasses.replace(drives, noise=noise)).vectors
+    np.testing.assert_array_equal(seen[1], before[1])
+    for b, sign in ((0, 1.0), (2, -1.0)):
+        v = recorded[b, 3]
+        moved = replay.state[b] - recorded[b]
+        np.testing.assert_allclose(moved[2:], [sign * 0.02, -sign * 0.5 * (0.3 + 0.12 * v)], atol=1e-6)
+        heading = recorded[b, 2]
+        along = moved[0] * np.cos(heading) + moved[1] * np.sin(heading)
+        np.testing.assert_allclose(along, sign * (1 + 0.15 * v), atol=1e-4)
+        steps = np.diff(seen[b, :, :2], axis=0)
+        np.testing.assert_allclose(steps, 0.1 * seen[b, :-1, 2:], atol=1e-4, err_msg="by the kinematics")
