@@ -18,7 +18,7 @@ from torch import Tensor
 
 from agents.planning import Driving, Foresight, PlanningAgent, Situation
 from envs.context import Context
-from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, Costs
+from envs.costs import LANE_WEIGHT, Costs
 from envs.replay import Replay
 from envs.scenes import Scenes
 from mbrl.forward_models import SeparatedModel
@@ -35,9 +35,9 @@ class Imagining:
 
     futures: int = 10  # M
     masks: int = 2  # K; 1 where U does not count
-    uncertainty_weight: float = 0.5  # lambda
+    uncertainty_weight: float = 0.05  # lambda
     lane_weight: float = LANE_WEIGHT
-    off_road_weight: float = OFF_ROAD_WEIGHT
+    off_road_weight: float = 1.0  # as policies are trained (mbrl.policy_training)
 
     def __post_init__(self) -> None:
         if self.futures < 1 or self.masks < 1:
@@ -92,7 +92,11 @@ class ModelForesight:
 
     def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:
         """Of the egos' context alone; where they drive is not looked at."""
-        futures, timing = self.draw(context, seed), self.model.timing
+        return self.situation(context, self.draw(context, seed))
+
+    def situation(self, context: Context, futures: Futures) -> Situation:
+        """What B egos plan in, given their M B futures, see `draw`."""
+        timing = self.model.timing
         scenes = Scenes.of(
             futures.vehicles.unflatten(1, (self.config.futures, -1)), futures.observer[: context.batch_size],
             context.frames[-1][:, ::2], context.now(), context.size, self.model.config.view,

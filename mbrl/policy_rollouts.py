@@ -7,6 +7,7 @@ model's futures, z inferred from what was recorded) is computed once per block.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -46,7 +47,41 @@ def imitation_losses(
         yield imitation_loss(policy, context_of_windows(batch, device), action)
 
 
-class Imagined:
+class Blockwise(ABC):
+    """Losses of batches that are prepared a block at a time and used in several epochs.
+
+    Attributes:
+        generator: of what is random while a block is prepared or used; each block has its own.
+    """
+
+    config: PolicyTraining
+    sampler: WindowSampler
+    device: str
+    generator: torch.Generator | None = None
+
+    @abstractmethod
+    def prepare(self, windows: Windows) -> Callable[[], Loss]:
+        """Do once for a batch what serves all epochs; what remains is the loss of the policy as it is then."""
+
+    def losses(self, step: int) -> Iterator[Loss]:
+        """The loss of update `step`, which must begin a block, and of all that follow."""
+        config = self.config
+        per_block = config.block * config.epochs
+        first, num_blocks = step // per_block, math.ceil(config.updates / per_block)
+        stream = self.sampler.stream(
+            first * config.block, num_blocks * config.block, part=part(config.batch_size)
+        )
+        for block in range(first, num_blocks):
+            seed = np.random.SeedSequence((config.seed, 2, block)).generate_state(1)[0]
+            self.generator = seeded(int(seed), self.device)
+            batches = [self.prepare(next(stream)) for _ in range(config.block)]
+            order = np.random.default_rng((config.seed, 3, block))
+            for _ in range(config.epochs):
+                for k in order.permutation(config.block):
+                    yield batches[k]()
+
+
+class Imagined(Blockwise):
     """The same for trajectories imagined through a frozen model.
 
     Args:
@@ -66,7 +101,6 @@ class Imagined:
         learned_cost: LearnedCost | None = None,
     ) -> None:
         self.config, self.policy, self.device, self.value = config, policy, device, value
-        self.generator: torch.Generator | None = None  # of z and samples; the global one
         self.model: ForwardModel[Any] = trained.model.with_gradient(config.gradient)
         if config.mixed_precision:
             self.model = in_bfloat16(self.model)
@@ -100,25 +134,7 @@ class Imagined:
         if config.method == "mper":
             self.normaliser.fit(torch.from_numpy(self.sampler.batch(0).target_vectors).to(device))
 
-    def losses(self, step: int) -> Iterator[Loss]:
-        """The loss of update `step`, which must begin a block, and of all that follow."""
-        config = self.config
-        per_block = config.block * config.epochs
-        first, num_blocks = step // per_block, math.ceil(config.updates / per_block)
-        stream = self.sampler.stream(
-            first * config.block, num_blocks * config.block, part=part(config.batch_size)
-        )
-        for block in range(first, num_blocks):
-            seed = np.random.SeedSequence((config.seed, 2, block)).generate_state(1)[0]
-            self.generator = seeded(int(seed), self.device)
-            batches = [self._prepare(next(stream)) for _ in range(config.block)]
-            order = np.random.default_rng((config.seed, 3, block))
-            for _ in range(config.epochs):
-                for k in order.permutation(config.block):
-                    yield batches[k]()
-
-    def _prepare(self, windows: Windows) -> Callable[[], Loss]:
-        """Everything about a batch that does not depend on the policy."""
+    def prepare(self, windows: Windows) -> Callable[[], Loss]:
         context, model, config = context_of_windows(windows, self.device), self.model, self.config
         noise = shared(
             lambda num: model.noise(num, config.horizon, like=context.size, generator=self.generator),

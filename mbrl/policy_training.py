@@ -4,6 +4,7 @@ mpur                  costs and U in imagined futures (Henaff, Canziani, LeCun, 
 mpur-no-uncertainty   costs alone: SVG through a stochastic model, VG through a deterministic one
 mper                  costs and the distance to the recorded future, with z inferred from it
 imitation             the next recorded action
+distill               the actions a planner finds in imagined futures (mbrl.distill)
 """
 
 from __future__ import annotations
@@ -15,8 +16,27 @@ from agents.policies import PolicyConfig
 from envs.units import View
 from mbrl.imagination import Gradient
 
-Method = Literal["mpur", "mpur-no-uncertainty", "mper", "imitation"]
+Method = Literal["mpur", "mpur-no-uncertainty", "mper", "imitation", "distill"]
 Source = Literal["prior", "posterior", "adversarial"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """How a planner teaches a policy: gradient descent on the actions, from what the policy would do."""
+
+    futures: int = 4  # M, of which a plan minimises the mean cost
+    iterations: int = 10
+    learning_rate: float = 0.3  # of Adam, in ordinary actions (agents.planning.ORDINARY)
+    driven: int = 10  # steps, at most, that the policy drives before it is taught: its own mistakes are met
+    followed: int = 5  # steps of each plan that are imitated
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.futures, self.iterations, self.followed) < 1
+            or self.driven < 0
+            or self.learning_rate <= 0
+        ):
+            raise ValueError(f"{self}: all numbers must be positive, `driven` at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +64,7 @@ class PolicyTraining:
     gradient: Gradient | None = None  # how a cost reaches the actions; by default as the model has it
     detach_speed: bool = True  # inside the proximity mask; with its gradient crawling wins
     learned_cost: bool = False  # costs by a network (mbrl.learned_cost) instead of envs.costs
+    teaching: Teaching = Teaching()
     stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
     data_share: float = 1.0  # of the training cars, that it learns from
     mixed_precision: bool = False  # unroll the paper's networks in bfloat16; the policy stays in float32
@@ -60,8 +81,10 @@ class PolicyTraining:
             raise ValueError("updates, batch_size, horizon, block and epochs must be positive")
         if not 0 <= self.gamma <= 1 or self.masks < 1 or self.validations < 1 or self.cycles < 1:
             raise ValueError("gamma must be within [0, 1]; masks, validations and cycles positive")
-        if self.uncertainty_weight and self.masks < 2 and self.method == "mpur":
+        if self.counts_uncertainty and self.masks < 2:
             raise ValueError("an uncertainty cost needs at least two masks")
+        if self.method == "distill" and self.teaching.followed > self.horizon:
+            raise ValueError(f"teaching.followed={self.teaching.followed} exceeds horizon={self.horizon}")
         for name, value, choices in (("method", self.method, Method), ("z", self.z, Source)):
             if value not in get_args(choices):
                 raise ValueError(f"{name}={value!r} must be one of {', '.join(get_args(choices))}")
@@ -69,7 +92,7 @@ class PolicyTraining:
     @property
     def counts_uncertainty(self) -> bool:
         """Whether U is part of the loss."""
-        return self.method == "mpur" and self.uncertainty_weight > 0
+        return self.method in ("mpur", "distill") and self.uncertainty_weight > 0
 
     @property
     def follows_recorded_future(self) -> bool:
@@ -87,4 +110,6 @@ def policy_training_from_dict(data: dict[str, Any]) -> PolicyTraining:
     values = dict(data)
     policy: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["policy"].items()}
     values["policy"] = PolicyConfig(**{**policy, "view": View(**policy["view"])})
+    if "teaching" in values:
+        values["teaching"] = Teaching(**values["teaching"])
     return PolicyTraining(**values)

@@ -22,7 +22,8 @@ from envs.recording import Recording
 from mbrl import data_parallel
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
 from mbrl.critics import LearnedCost, ValueFunction
-from mbrl.forward_models import Ensemble
+from mbrl.distill import Distilled
+from mbrl.forward_models import Ensemble, SeparatedModel
 from mbrl.forward_models.base import ForwardModel
 from mbrl.loop import train
 from mbrl.policy_losses import Loss
@@ -85,10 +86,13 @@ def train_policy(
             losses = imitation_losses(config, policy, recordings, step, device)
         else:
             assert trained is not None
-            imagined = Imagined(
-                config, policy, trained, recordings, device, value=value, learned_cost=learned_cost
-            )
-            losses = imagined.losses(step)
+            losses = (
+                Distilled(config, policy, trained, recordings, device)
+                if config.method == "distill"
+                else Imagined(
+                    config, policy, trained, recordings, device, value=value, learned_cost=learned_cost
+                )
+            ).losses(step)
 
     validate_after = {
         round(config.updates * (0.5 + 0.5 * k / config.validations)) for k in range(1, config.validations + 1)
@@ -147,6 +151,8 @@ def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
     model = trained.model
     check_sees_alike(config.policy, model)
     fitted = trained.uncertainty.mean.shape[1]
+    if config.method == "distill" and not isinstance(model, SeparatedModel):
+        raise InputError("a planner teaches in the separated model's futures; this model is another")
     if config.method == "mper" and model.observer != "ego":
         raise InputError(
             "mper compares what the ego sees: it needs a model that predicts this, such as the paper's"

@@ -20,6 +20,7 @@ from agents.policies import Policy, PolicyConfig
 from envs.context import context_of_windows, poses_of
 from envs.costs import Costs
 from envs.errors import InputError
+from envs.kinematics import straight_on
 from envs.recording import Recording, Split
 from envs.units import View
 from envs.warp import resample
@@ -35,7 +36,13 @@ from mbrl.loop import TRAINING_FILE, NotFinite
 from mbrl.normaliser import Normaliser
 from mbrl.policy_losses import Recorded, imitation_loss, mper_loss, mpur_loss
 from mbrl.policy_rollouts import Imagined, inferred
-from mbrl.policy_training import Method, PolicyTraining, policy_training_from_dict, policy_training_to_dict
+from mbrl.policy_training import (
+    Method,
+    PolicyTraining,
+    Teaching,
+    policy_training_from_dict,
+    policy_training_to_dict,
+)
 from mbrl.train_learned_cost import CostTraining, train_learned_cost
 from mbrl.train_model import TrainedModel
 from mbrl.train_policy import POLICY_FILE, load_policy, train_policy
@@ -71,6 +78,9 @@ def ids(split: Split) -> list[int]:
     """Numbers of cars that belong to a split."""
     cars = recording_of(*(Track(k, np.array([100.0]), 0.0) for k in range(1, 200)))
     return [int(k) for k in cars.vehicles.id[cars.in_split(split)]]
+
+
+TEACHING = Teaching(futures=2, iterations=2, driven=2, followed=2)
 
 
 def training(method: Method = "mpur", **changes: Any) -> PolicyTraining:
@@ -237,7 +247,7 @@ class StandingTraffic(SeparatedModel):
     """Knows that whatever is seen stands still on the road."""
 
     def advance(self, h: Scene, z: Tensor) -> Scene:
-        observer = self._straight(h.observer, self.timing.step_seconds)
+        observer = straight_on(h.observer, self.timing.step_seconds)
         seen = resample(h.vehicles[:, -1:], self.view, h.observer, observer)
         return replace(h, vehicles=torch.cat([h.vehicles[:, 1:], seen], 1), observer=observer)
 
@@ -386,6 +396,8 @@ def test_every_method_drives_validation_cars_and_finishes(
 
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("separated", {"method": "distill", "teaching": TEACHING}),
+    ("separated", {"method": "distill", "teaching": TEACHING, "uncertainty_weight": 0.0, "masks": 1}),
     ("vae", {"method": "mper"}),
     ("deterministic", {"method": "mper"}),
     ("error encoding", {}),

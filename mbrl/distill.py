@@ -1,0 +1,139 @@
+"""A planner teaches a policy: find the actions by optimisation, use them as the target.
+
+    a*_0 ... a*_H-1 = argmin J,  from what the policy would do        loss = -log N(a*_t | pi(s*_t)),   t = 0, 1, ...
+
+where s* are the imagined states along the plan. Batches begin where recorded cars were, and where the policy itself
+drove on from there in imagination, so that it is taught how to mend its own mistakes; as it changes, the next block of
+batches is drawn from where it drives then. Source: learning from a planner as in guided policy search (Levine, Koltun,
+ICML 2013), on the learner's own states as in DAgger (Ross, Gordon, Bagnell, arXiv:1011.0686).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from agents.planning import Situation, action_space
+from agents.policies import Policy
+from envs.context import Context, context_of_windows
+from envs.recording import Recording
+from envs.windows import WindowConfig, Windows, WindowSampler
+from mbrl.futures import Futures
+from mbrl.imagination import Actor, stepwise, unroll
+from mbrl.planning import Imagining, ModelForesight
+from mbrl.policy_losses import Loss, discounts, imitation_loss
+from mbrl.policy_rollouts import Blockwise
+from mbrl.policy_training import PolicyTraining
+from mbrl.train_model import TrainedModel
+from planners.gradient import GradientConfig, GradientPlanner
+
+
+class Distilled(Blockwise):
+    """The losses of a policy that is taught by a planner through a trained separated model."""
+
+    def __init__(
+        self,
+        config: PolicyTraining,
+        policy: Policy,
+        trained: TrainedModel,
+        recordings: Sequence[Recording],
+        device: str = "cpu",
+    ) -> None:
+        self.config, self.policy, self.device = config, policy, device
+        teaching, p = config.teaching, config.policy
+        imagining = Imagining(
+            futures=teaching.futures,
+            masks=config.masks if config.counts_uncertainty else 1,
+            uncertainty_weight=config.uncertainty_weight if config.counts_uncertainty else 0.0,
+            lane_weight=config.lane_weight,
+            off_road_weight=config.off_road_weight,
+        )
+        self.foresight = ModelForesight(trained, config.horizon, imagining)
+        self.planner = GradientPlanner(
+            GradientConfig(
+                horizon=config.horizon, gamma=config.gamma, num_iterations=teaching.iterations,
+                learning_rate=teaching.learning_rate,
+            )
+        )  # fmt: skip
+        back = tuple(p.stride * k for k in range(p.frames - 1, -1, -1))
+        windows = WindowConfig(
+            context=back,
+            targets=(),
+            observer="straight",
+            perturbed=config.perturbed,
+            urgent=config.urgent,
+            view=p.view,
+        )
+        self.sampler = WindowSampler(
+            recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 1)
+        )
+
+    def prepare(self, windows: Windows) -> Callable[[], Loss]:
+        """Plans from here or, every other time, from where the policy has driven on."""
+        context = context_of_windows(windows, self.device)
+        driven = max(self._integer(2 * self.config.teaching.driven + 1) - self.config.teaching.driven, 0)
+        if driven:
+            context = self._driven_on(context, driven)[-1]
+        states, actions, saved = self.taught(context)
+        return partial(self._loss, states, actions, saved)
+
+    @torch.no_grad()
+    def taught(self, context: Context) -> tuple[Context, Tensor, float]:
+        """Imagined states along the plans (followed * B), their actions, and how much a plan saves per step."""
+        seed = self._integer(1 << 31)
+        futures = self.foresight.draw(context, seed)
+        situation = self.foresight.situation(context, futures)
+        first = _first(futures, context.batch_size)
+        intended = torch.stack([action for action, _ in _drive(first, self.policy, self.config.horizon)], 1)
+        plan = self.planner.plan(
+            situation.dynamics, situation.cost, situation.state, action_space(context.size), init=intended
+        )
+        saved = float((self._price(situation, intended) - plan.cost).mean()) / self.config.horizon
+        planned = iter(plan.actions.unbind(1))
+        seen = list(_drive(first, lambda _: next(planned), self.config.teaching.followed))
+        states = [context, *(state for _, state in seen[:-1])]
+        actions = torch.cat([action for action, _ in seen])
+        return _joined(states), actions, saved
+
+    def _price(self, situation: Situation, actions: Tensor) -> Tensor:
+        """J (B,) of actions (B, H, 2)."""
+        poses, _ = situation.dynamics.rollout(situation.state, actions)
+        cost = situation.cost(poses, actions)
+        assert isinstance(cost, Tensor)
+        return cost @ discounts(cost, self.config.gamma)
+
+    def _driven_on(self, context: Context, steps: int) -> list[Context]:
+        """Where the policy drives in one future."""
+        futures = _first(self.foresight.draw(context, self._integer(1 << 31)), context.batch_size)
+        with torch.no_grad():
+            return [state for _, state in _drive(futures, self.policy, steps)]
+
+    def _integer(self, below: int) -> int:
+        return int(torch.randint(below, (), generator=self.generator, device=self.device))
+
+    def _loss(self, states: Context, actions: Tensor, saved: float) -> Loss:
+        loss, metrics = imitation_loss(self.policy, states, actions)
+        return loss, metrics | {"saved_by_planning": saved}
+
+
+def _drive(futures: Futures, actor: Actor, steps: int) -> list[tuple[Tensor, Context]]:
+    """Each action, and what is seen after it."""
+    h = futures.encode()
+    z = torch.zeros(len(futures.start.size), steps, 0)  # the futures are drawn
+    driving = unroll(futures, h, lambda _, state: actor(futures.context(state)), stepwise(z), steps)
+    return [(action, futures.context(state)) for action, _, state in driving]
+
+
+def _first(futures: Futures, num: int) -> Futures:
+    """The first of several futures of `num` starts, under the first mask."""
+    start = futures.start.take(slice(num))
+    return Futures(futures.model, start, futures.vehicles[:1, :num], futures.observer[:num])
+
+
+def _joined(contexts: Sequence[Context]) -> Context:
+    """One batch of several."""
+    frames = tuple(torch.cat(frame) for frame in zip(*(c.frames for c in contexts), strict=True))
+    return Context(frames, torch.cat([c.poses for c in contexts]), torch.cat([c.size for c in contexts]))
