@@ -4,10 +4,7 @@ Everyone follows the recording until following it would mean braking hard for th
 harder than was recorded, and harder than for the same leader where it was recorded. So as long as the ego does as its
 human did nobody reacts, however close people followed each other. From then on such a car keeps its recorded path but
 not its timing: it is at the recorded position of a (fractional) frame tau that lags behind the present. Behind whoever
-is not where the recording has it, its speed obeys the Intelligent Driver Model (Treiber, Hennecke, Helbing, Phys. Rev.
-E 62, 2000)
-
-    s* = s_0 + max(v T + v (v - v_leader) / (2 sqrt(a b)), 0)         dv/dt = a (1 - (v / v_0)^4 - (s* / s)^2)
+is not where the recording has it, its speed obeys the Intelligent Driver Model (envs.idm).
 
 With its way to its recorded place free it closes up to it, and when it is there it follows the recording as before.
 (By the model it would keep more distance than people do, and never be back.)
@@ -21,37 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import compiled
+from envs.idm import HARDEST_BRAKING, Driver, idm, urge
 from envs.world import World, recorded_state
 
 MAX_YIELDING = 24  # cars per ego; more do not react
-IDM_ACCELERATION = 1.5  # m/s^2
-IDM_DECELERATION = 2.0  # m/s^2, comfortable
-IDM_HEADWAY = 0.8  # s
-IDM_GAP = 2.0  # m
-HARDEST_BRAKING = 8.0  # m/s^2
+DRIVER = Driver()  # who yields
 YIELD_BRAKING = 2.0  # m/s^2 more than in the recording makes a car leave it
 SLOW = 0.5  # m/s; where the recording is slower, tau runs as if it were not, and so passes a recorded stop
 CATCH_UP = 1.2  # times the recorded speed, plus 1 m/s, is what a car that lags behind wants
 CLOSING_TIME = 2.0  # s; a car closes up to its recorded place at lag / CLOSING_TIME
 RESPONSE_TIME = 0.5  # s, in which it takes on the speed it then wants
 BACK = 0.2  # m from its recorded place a car follows the recording again
-
-
-@compiled
-def _urge(speed: float, wanted: float, gap: float, leader_speed: float) -> float:
-    """dv/dt in m/s^2 by the equation above, whether a car can brake that hard or not."""
-    free = 1 - (speed / max(wanted, 0.1)) ** 4
-    if gap == math.inf:
-        return IDM_ACCELERATION * free
-    approach = speed * (speed - leader_speed) / (2 * math.sqrt(IDM_ACCELERATION * IDM_DECELERATION))
-    desired = IDM_GAP + max(speed * IDM_HEADWAY + approach, 0.0)
-    return IDM_ACCELERATION * (free - (desired / max(gap, 0.1)) ** 2)
-
-
-@compiled
-def idm(speed: float, wanted: float, gap: float, leader_speed: float) -> float:
-    """Acceleration in m/s^2 by the equation above, not below -HARDEST_BRAKING."""
-    return max(_urge(speed, wanted, gap, leader_speed), -HARDEST_BRAKING)
 
 
 @compiled
@@ -200,13 +177,13 @@ def _advance(
     x, y, _, speed_there = recorded_state(world, vehicles[slot], frame - 1)
     lag = math.hypot(x - here[0], y - here[1])
     if leader_is_astray or gap <= lag:
-        a = idm(speed[slot], wanted, gap, leader_speed)
+        a = idm(speed[slot], wanted, gap, leader_speed, DRIVER)
     elif lag < BACK:
         vehicles[slot] = -1
         return
     else:
         closing = min(speed_there + lag / CLOSING_TIME, wanted) - speed[slot]
-        a = min(max(closing / RESPONSE_TIME, -HARDEST_BRAKING), IDM_ACCELERATION)
+        a = min(max(closing / RESPONSE_TIME, -HARDEST_BRAKING), DRIVER.acceleration)
     speed[slot] = max(speed[slot] + a * world.dt, 0.0)
     tau[slot] += speed[slot] / max(recorded, SLOW)
     if tau[slot] >= min(frame, world.last_frame[vehicles[slot]]):
@@ -236,8 +213,8 @@ def _must_yield(
     if frame <= world.last_frame[it]:
         x, y, _, leader_speed = recorded_state(world, it, frame)
         distance = _gap(near[k], c, s, x, y, near[leader, 4], near[leader, 5])
-        as_recorded = min(as_recorded, _urge(v, wanted, distance, leader_speed))
-    if _urge(v, wanted, gap, near[leader, 3]) >= as_recorded - YIELD_BRAKING:
+        as_recorded = min(as_recorded, urge(v, wanted, distance, leader_speed, DRIVER))
+    if urge(v, wanted, gap, near[leader, 3], DRIVER) >= as_recorded - YIELD_BRAKING:
         return False
     for other in range(n):  # who is in between follows its recording, and so may near[k]
         if (

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from envs import reactive
 from envs.drives import Drives, find_drives
-from envs.reactive import IDM_ACCELERATION, IDM_GAP, IDM_HEADWAY, idm
 from envs.recording import Recording
 from envs.replay import Replay, Step, Traffic
 from envs.units import View
@@ -24,36 +23,6 @@ from tests.toys import lane_centre, random_traffic, straight_site
 SMALL = View(height=61, width=24, px_per_m=1.0)
 SPEED = 10.0
 LENGTH, WIDTH = 4.6, 1.9
-
-
-# --- the driver model ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("speed", [0.0, 3.0, 12.0, 19.0])
-def test_at_the_equilibrium_gap_nobody_accelerates(speed: float) -> None:
-    gap = (IDM_GAP + speed * IDM_HEADWAY) / math.sqrt(1 - (speed / 20) ** 4)
-    assert idm(speed, 20.0, gap, speed) == pytest.approx(0, abs=1e-12)
-    assert idm(speed, 20.0, gap + 1, speed) > 0 > idm(speed, 20.0, gap - 1, speed)
-
-
-def test_on_a_free_road_a_car_settles_at_the_speed_it_wants() -> None:
-    assert idm(0.0, 20.0, math.inf, 0.0) == IDM_ACCELERATION
-    assert idm(20.0, 20.0, math.inf, 0.0) == 0
-    assert idm(10.0, 20.0, math.inf, 0.0) == pytest.approx(IDM_ACCELERATION * (1 - 1 / 16))
-    assert idm(30.0, 20.0, math.inf, 0.0) < 0
-
-
-def test_nearing_costs_more_and_parting_costs_less_down_to_the_standstill_gap() -> None:
-    nearing, level, parting = (idm(10.0, 20.0, 15.0, v) for v in (6.0, 10.0, 14.0))
-    assert nearing < level < parting
-    # v (v - v_leader) / (2 sqrt(a b)) more than the level gap
-    desired = IDM_GAP + 10 * IDM_HEADWAY + 10 * 4 / (2 * math.sqrt(1.5 * 2.0))
-    assert nearing == pytest.approx(1.5 * (1 - 1 / 16 - (desired / 15) ** 2))
-    assert idm(10.0, 20.0, 15.0, 100.0) == pytest.approx(1.5 * (1 - 1 / 16 - (IDM_GAP / 15) ** 2))
-
-
-def test_nobody_brakes_harder_than_a_car_can() -> None:
-    assert idm(30.0, 30.0, 0.0, 0.0) == idm(30.0, 30.0, 3.0, 0.0) == -reactive.HARDEST_BRAKING
 
 
 # --- scenes ----------------------------------------------------------------------------------------------------------
@@ -152,7 +121,7 @@ def test_a_car_that_is_cut_off_brakes_and_does_not_hit_the_ego_that_blind_traffi
     assert len(behind) > 60
     assert behind[-1][2] == pytest.approx(6.0, abs=0.5)  # it follows at the ego's speed
     gap = yields.ego[-1, 0] - behind[-1][0] - LENGTH
-    assert gap == pytest.approx(IDM_GAP + 6 * IDM_HEADWAY, rel=0.3)
+    assert gap == pytest.approx(reactive.DRIVER.gap + 6 * reactive.DRIVER.headway, rel=0.3)
 
 
 def test_those_behind_a_yielding_car_yield_too_and_touch_nobody() -> None:
