@@ -9,11 +9,13 @@ from envs.replay import Observation, Replay
 
 
 class NoAction:
-    """Keeps speed and heading."""
+    """Keeps speed and heading; elsewhere this is called constant velocity."""
 
-    name = "no-action"
     history = 1
     seed: int | None = None
+
+    def __init__(self, name: str = "no-action") -> None:
+        self.name = name
 
     def begin(self, replay: Replay) -> None:
         """Nothing to prepare."""

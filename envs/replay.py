@@ -213,6 +213,19 @@ class Replay:
         np.greater(result.costs[:, 0], COLLISION_THRESHOLD, out=result.collided)
         return self.observe(), result
 
+    def others(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Who is within LOOK_AROUND of each ego now: rows (B, MAX_NEAR, 7) as of `raster.gather`, and how many.
+
+        Rows from the number on mean nothing. Vehicles that yield are where they are, not where they were recorded.
+        """
+        near = np.empty((self.num_egos, MAX_NEAR, NEAR_FIELDS))
+        num = np.zeros(self.num_egos, np.int64)
+        for_ranges(
+            _others_range, self.num_egos, self.threads, self.world, self.vehicle, self.frame, self.state,
+            self._yielding, self._yield_tau, self._yield_speed, near, num,
+        )  # fmt: skip
+        return near, num
+
     def human_actions(self) -> NDArray[np.float32]:
         """(B, 2): what each ego's human did from the present frame on, unclipped; 0 after its recording ended."""
         first, last = self.world.first_frame[self.vehicle], self.world.last_frame[self.vehicle]
@@ -242,6 +255,28 @@ def _remember(
         vectors[b, twin, 2], vectors[b, twin, 3] = state[3] * c, state[3] * s
         headings[b, twin] = state[2]
     images[b, slot + history] = images[b, slot]
+
+
+@compiled
+def _others_range(
+    world: World,
+    vehicle: NDArray[np.int64],
+    frame: NDArray[np.int64],
+    state: NDArray[np.float64],
+    yielding: NDArray[np.int64],
+    yield_tau: NDArray[np.float64],
+    yield_speed: NDArray[np.float64],
+    near: NDArray[np.float64],
+    num: NDArray[np.int64],
+    begin: int,
+    end: int,
+) -> None:
+    for b in range(begin, end):
+        x, y = state[b, 0], state[b, 1]
+        n = gather(world, frame[b], x, y, LOOK_AROUND, vehicle[b], near[b])
+        num[b] = reactive.place_yielding(
+            world, x, y, LOOK_AROUND, yielding[b], yield_tau[b], yield_speed[b], near[b], n
+        )
 
 
 @compiled
