@@ -39,15 +39,17 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
     Car i of the environment seeded with s drives as `ReplayEnv` seeded with s + i does: which recorded vehicle it takes
     over depends on its seed and on how many it has driven before, and on nothing else.
 
-    `infos` holds, for the step just taken, every field of `envs.replay.Step`, and vehicle, progress and human_progress
-    (m from where the drive began; the human's at the same moment), each (B, ...) with a mask `_name` (B,) of the cars
-    it is about. Vehicles are numbered through all recordings, in their order.
+    `infos` holds, for the step just taken, every field of `envs.replay.Step`, and failed (whether the drive ended in a
+    collision or off the road), vehicle, progress and human_progress (m from where the drive began; the human's at the
+    same moment), each (B, ...) with a mask `_name` (B,) of the cars it is about. Vehicles are numbered through all
+    recordings, in their order.
 
     Args:
         num_envs: B.
         recordings: paths or Recordings, one or several; the sample that ships with headway by default.
         split: of the vehicles taken over; see `Recording.in_split`.
         frames: which frames the observation shows, in steps back from the present, 0 among them.
+        history: frames a car is recorded for before it is taken over, if that is more than `frames` reach back.
         view: the picture's size.
         action: "normalised" shares of each vehicle's own limits, or "physical" units.
         traffic: "blind", as recorded, or "reactive"; see envs.reactive.
@@ -68,6 +70,7 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
         *,
         split: Split = "train",
         frames: Sequence[int] = (0, 2, 4, 6),
+        history: int = 1,
         view: View | None = None,
         action: ActionUnits = "normalised",
         traffic: Traffic = "blind",
@@ -87,7 +90,7 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
         self.replay = Replay(
             load_recordings(recordings),
             num_envs,
-            history=self._back[0] + 1,
+            history=max(history, self._back[0] + 1),
             view=view,
             traffic=traffic,
             threads=threads,
@@ -158,7 +161,7 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
             actions = actions * self.replay.action_limit
         x = self.replay.state[:, 0].copy()
         _, step = self.replay.step(actions, ~waiting)
-        failed = collisions(step, self._collision) | (step.off_road & self._end_off_road)
+        failed = self._failed(step)
         rewards = self.reward(self.replay.state[:, 0] - x, step, failed)
         terminated = failed | step.arrived
         truncated = step.out_of_time & ~terminated
@@ -218,15 +221,20 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
         """The observation of now, in arrays that nothing will change."""
         seen = self.replay.observe()
         out = {name: pool.take() for name, pool in self._pools.items()}
-        shown = [self._back[0] - back for back in self._back]
+        shown = [self.replay.history - 1 - back for back in self._back]
         pairs = [(seen.images, out["images"]), (seen.vectors, out["vectors"]), (seen.heading, out["heading"])]
         for_ranges(_copy_frames, self.num_envs, self.replay.threads, shown, pairs)
         np.copyto(out["size"], seen.size)
         return out
 
+    def _failed(self, step: Step) -> NDArray[np.bool_]:
+        """(B,): whether a drive ended badly."""
+        return collisions(step, self._collision) | (step.off_road & self._end_off_road)
+
     def _infos(self, step: Step, mask: NDArray[np.bool_]) -> dict[str, Any]:
         """A step as gymnasium's dictionary of arrays and masks."""
         infos: dict[str, Any] = {f.name: getattr(step, f.name) for f in fields(Step)}
+        infos["failed"] = self._failed(step)
         infos["vehicle"] = self.replay.vehicle.copy()
         infos["progress"] = self.replay.state[:, 0] - self._start_x
         infos["human_progress"] = self.replay.human_state()[:, 0] - self._start_x
