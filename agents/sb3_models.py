@@ -57,7 +57,9 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as file:
             facts: dict[str, Any] = json.loads(file.read("data"))[OURS]
-        interface = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["interface"].items()}
+        interface: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in facts["interface"].items()
+        }
         return {**facts, "interface": Interface(**interface)}
     except FileNotFoundError as error:
         raise InputError("no such model", path=path) from error

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast, get_args
 
 from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
+from agents.rules import RuleDriver, Rules, RulesConfig
 from envs.errors import InputError
 from mbrl.train_policy import POLICY_FILE, load_policy
 
 PRETRAINED = Path(__file__).parent / "pretrained"  # folders of a model and a policy, made by `headway demo`
+SB3_MODEL_FILE = "model.zip"  # the best model of `headway train-rl`, in its folder
 
 
 def agent_by_name(name: str, device: str = "cpu") -> Agent:
-    """`human`, `no-action`, `pretrained` (the policy that ships with headway), or the folder of a trained policy.
+    """A driver that needs no training, `pretrained` (the policy that ships with headway), or a trained one.
 
-    A policy is called by the method that trained it.
+    Without training drive `human`, `no-action` (also called `constant-velocity`), and by agents.rules `lane-keeper`,
+    `idm` and `idm+mobil`. A trained one is the folder of `headway train-policy` or of `headway train-rl`, or a zip of
+    the latter; it is called by the method that trained it.
 
     Raises:
-        InputError: neither, or a folder whose policy cannot be read.
+        InputError: none of these, or a folder or file that cannot be read.
     """
     if name == "human":
         return Human()
-    if name == "no-action":
-        return NoAction()
+    if name in ("no-action", "constant-velocity"):
+        return NoAction(name)
+    if name in get_args(Rules):
+        return RuleDriver(RulesConfig(rules=cast(Rules, name)))
+    zipped = Path(name, SB3_MODEL_FILE) if Path(name).is_dir() else Path(name)
+    if zipped.is_file():
+        from agents.sb3_agent import SB3Agent  # brings stable-baselines3
+
+        return SB3Agent.load(zipped, device)
     folder = PRETRAINED / "policy" if name == "pretrained" else Path(name)
     if not folder.is_dir():
         raise InputError(
-            f"no agent {name!r}: expected human, no-action, pretrained, or a folder with a trained policy"
-            f" ({POLICY_FILE})"
+            f"no agent {name!r}: expected human, no-action, {', '.join(get_args(Rules))}, pretrained, or a folder with"
+            f" a trained policy ({POLICY_FILE} or {SB3_MODEL_FILE})"
         )
     policy, config = load_policy(folder, device)
     return LearnedAgent(policy, config.method, config.seed, device)

@@ -17,18 +17,20 @@ from collections.abc import Callable, Sequence
 import tyro
 
 from mbrl.commands.judging import bench, diagnose, evaluate, imagine
-from mbrl.commands.learning import demo, reproduce, train_model, train_policy
-from mbrl.commands.recordings import generate, import_, info, view
+from mbrl.commands.learning import demo, reproduce, train_model, train_policy, train_rl
+from mbrl.commands.recordings import export_minari, generate, import_, info, view
 
-RESUMABLE = ("demo", "train-model", "train-policy", "reproduce")
+RESUMABLE = ("demo", "train-model", "train-policy", "train-rl", "reproduce")
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "generate": generate,
     "import": import_,
+    "export-minari": export_minari,
     "info": info,
     "view": view,
     "train-model": train_model,
     "train-policy": train_policy,
+    "train-rl": train_rl,
     "evaluate": evaluate,
     "diagnose": diagnose,
     "reproduce": reproduce,

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.base import Agent
+from agents.constant import NoAction
 from agents.learned import LearnedAgent
 from agents.recorded import Human
 from envs.context import Recorded, context_of_windows
@@ -246,12 +247,14 @@ def _deciding(agent: Agent, model: ForwardModel[Any], recorded: Tensor) -> Calla
     """The actions (B, 2) at a step in a state of the model, given those (R, 2) that were recorded.
 
     Raises:
-        InputError: a policy that does not see what the model has seen.
+        InputError: a policy that does not see what the model has seen, or a driver who needs to see the traffic itself.
     """
     if isinstance(agent, LearnedAgent):
         policy = agent.policy
         check_sees_alike(policy.config, model)
         return lambda t, h: policy(model.context(h))
+    if not isinstance(agent, Human | NoAction):
+        raise InputError(f"{agent.name} looks at the traffic itself, of which a model imagines only pictures")
     taken = recorded if isinstance(agent, Human) else recorded[:0]
 
     def act(t: int, h: Any) -> Tensor:

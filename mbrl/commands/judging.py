@@ -41,8 +41,8 @@ def evaluate(
     Args:
         recording: recordings to drive in.
         out: folder for results.json.
-        agent: human, no-action, pretrained, or the folder of a trained policy. Give the option once for each agent;
-            they are listed in that order.
+        agent: human, no-action, lane-keeper, idm, idm+mobil, pretrained, the folder of a trained policy (train-policy,
+            train-rl), or a zip of train-rl. Give the option once for each agent; they are listed in that order.
         split: which of the recorded cars are taken over.
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
         history: recorded frames (0.1 s) a car must have before it is taken over.

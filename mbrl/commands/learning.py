@@ -11,6 +11,8 @@ from mbrl.commands.arguments import (
     Device,
     Recordings,
     all_files,
+    naming_bad_arguments,
+    read_all,
     refuse,
     require_device,
     require_folder,
@@ -105,6 +107,51 @@ def train_policy(
         recordings = [read_parquet(path) for path in files]
         start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=own_device)
         train_policy(config, recordings, out, trained=trained, start_from=start, device=own_device)
+
+
+def train_rl(
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    algorithm: Literal["ppo", "a2c", "sac", "td3", "dqn", "tqc", "recurrent-ppo"] = "ppo",
+    steps: int = 1_000_000,
+    num_envs: int = 64,
+    sees: Literal["cells", "pictures"] = "cells",
+    traffic: Literal["blind", "reactive"] = "blind",
+    hidden: tuple[int, ...] = (128, 128),
+    seed: int = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train a model of stable-baselines3 in the recorded traffic itself: a baseline for what is trained in imagination.
+
+    Args:
+        recording: recordings to drive in.
+        out: folder for the model; if it holds an interrupted run, that run goes on from its last saving.
+        algorithm: of stable-baselines3; tqc and recurrent-ppo need `pip install headway[rl-extra]`.
+        steps: of 0.1 s, of all cars together.
+        num_envs: cars driven at once.
+        sees: cells (a few hundred numbers, for a CPU) or pictures (the policy network's convolutions).
+        traffic: blind (the others follow the recording) or reactive (they brake for the ego).
+        hidden: sizes of the layers.
+        seed: of everything random.
+        device: where the network is trained.
+    """
+    files = all_files(recording)
+    require_folder(out)
+    require_device(device)
+    from mbrl.rl_training import RLTraining
+    from mbrl.train_rl import train_rl
+
+    with naming_bad_arguments():
+        config = RLTraining(
+            algorithm=algorithm,
+            steps=steps,
+            num_envs=num_envs,
+            sees=sees,
+            traffic=traffic,
+            hidden=hidden,
+            seed=seed,
+        )
+    train_rl(config, read_all(files), out, device=device)
 
 
 def reproduce(

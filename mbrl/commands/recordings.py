@@ -9,9 +9,15 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from mbrl.commands.arguments import (
+    Device,
     Files,
+    Recordings,
+    all_files,
     naming_bad_arguments,
+    read_all,
+    require_device,
     require_file,
+    require_folder,
     require_readable,
     require_some,
 )
@@ -78,6 +84,43 @@ def import_(
     write_parquet(read(files, format, site=site, location=location, units=units), out)
 
 
+def export_minari(
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR-vN")],
+    agent: Annotated[str, arg(metavar="AGENT")] = "human",
+    split: Literal["test", "validation", "train", "all"] = "train",
+    traffic: Literal["blind", "reactive"] = "blind",
+    cars: int | None = None,
+    device: Device = "cpu",
+) -> None:
+    """Write what an agent sees and does in recorded traffic as a Minari data set (needs `pip install
+    headway[offline]`).
+
+    Args:
+        recording: recordings to drive in.
+        out: folder of the data set; its name is the set's, and ends in a version: i80-human-v0.
+        agent: as of `headway evaluate`; human for the recordings themselves.
+        split: which of the recorded cars are taken over.
+        traffic: blind (the others follow the recording) or reactive (they brake for the ego).
+        cars: the first so many of them; all by default.
+        device: where networks run.
+    """
+    files = all_files(recording)
+    require_folder(out.parent)
+    require_device(device)
+    from agents.episodes import episodes
+    from agents.minari_data import write_minari
+    from mbrl.agents_by_name import agent_by_name
+
+    driver = agent_by_name(agent, device)
+    with naming_bad_arguments():
+        drives = episodes(driver, read_all(files), split=split, traffic=traffic, num_cars=cars)
+        data = write_minari(
+            drives, out, algorithm=driver.name, description=", ".join(path.name for path in files)
+        )
+    print(f"{data.total_episodes} drives of {driver.name}, {data.total_steps} steps")
+
+
 def info(file: Positional[Annotated[Path, arg(metavar="FILE.parquet")]], json: bool = False) -> None:
     """Say what is in a recording.
 
@@ -102,7 +145,7 @@ def view(
 
     Args:
         file: the recording; without it, the one that ships with headway.
-        agent: human, no-action, pretrained, or the folder of a trained policy; without it, the traffic alone.
+        agent: as of `headway evaluate`; without it, the traffic alone.
         mp4: write a video instead of opening a window.
     """
     if file is not None:

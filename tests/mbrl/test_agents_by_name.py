@@ -15,14 +15,17 @@ from mbrl.train_model import load_model
 from mbrl.train_policy import load_policy
 
 
-@pytest.mark.parametrize("name", ["human", "no-action"])
+@pytest.mark.parametrize(
+    "name", ["human", "no-action", "constant-velocity", "lane-keeper", "idm", "idm+mobil"]
+)
 def test_built_in_agents_keep_their_names(name: str) -> None:
     assert agent_by_name(name).name == name
 
 
 def test_an_unknown_agent_is_refused_with_what_there_is() -> None:
     with pytest.raises(
-        InputError, match="no agent 'robot': expected human, no-action, pretrained, or a folder"
+        InputError,
+        match="no agent 'robot': expected human, no-action, lane-keeper, idm, idm\\+mobil, pretrained",
     ):
         agent_by_name("robot")
 

@@ -1,0 +1,175 @@
+"""Training by stable-baselines3: it learns, it resumes, it says what it cannot do."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from agents.sb3_models import Algorithm, algorithm_class, load_model, read_facts
+from envs.errors import InputError
+from envs.recording import Recording
+from mbrl import train_rl as module
+from mbrl.agents_by_name import agent_by_name
+from mbrl.progress import Silent
+from mbrl.rl_training import RLTraining
+from mbrl.train_rl import BUFFER_FILE, MODEL_FILE, TRAINING_FILE, train_rl
+from tests.agents.scenes import clean_traffic
+
+TINY = RLTraining(
+    steps=64,
+    num_envs=4,
+    hidden=(8,),
+    batch_size=16,
+    rollout=8,
+    buffer=64,
+    updates=1,
+    validations=2,
+    validation_cars=2,
+)
+
+
+class Quiet(Silent):
+    """No progress bar."""
+
+    def reach(self, done: int, **numbers: float) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def traffic() -> Recording:
+    return clean_traffic(num_cars=60)
+
+
+def train(config: RLTraining, traffic: Recording, out: Path) -> Any:
+    return train_rl(config, [traffic], out, progress=Quiet)
+
+
+class Killed(BaseException):
+    """In the middle of a run."""
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
+    """Saves between every two rollouts, and dies after so many of them."""
+    save, done = module._Keeper._save, []
+    monkeypatch.setattr(module, "SAVE_SECONDS", -1.0)
+
+    def once_more(self: Any, done_: bool = False) -> None:
+        save(self, done_)
+        done.append(self.model.num_timesteps)
+        if len(done) == saves:
+            raise Killed
+
+    monkeypatch.setattr(module._Keeper, "_save", once_more)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_a_killed_run_goes_on_where_it_was_saved(
+    algorithm: Algorithm, traffic: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, algorithm=algorithm)
+    with monkeypatch.context() as patched:
+        kill_after(patched, saves=2 if algorithm == "ppo" else 8)
+        with pytest.raises(Killed):
+            train(config, traffic, tmp_path)
+    saved = read_facts(tmp_path / TRAINING_FILE)
+    assert 0 < saved["steps"] < 64
+    assert not saved["done"]
+    before = load_model(tmp_path / TRAINING_FILE)[0].get_parameters()["policy"]
+    begun: list[tuple[int, int, dict[str, Any]]] = []
+    resumed = module._resumed
+
+    def note(*arguments: Any) -> Any:
+        model = resumed(*arguments)
+        size = model.replay_buffer.size() * 4 if algorithm == "sac" else 0  # type: ignore[attr-defined]
+        weights = {name: tensor.clone() for name, tensor in model.get_parameters()["policy"].items()}
+        begun.append((model.num_timesteps, size, weights))
+        return model
+
+    monkeypatch.setattr(module, "_resumed", note)
+    train(config, traffic, tmp_path)
+    [(steps, kept, weights)] = begun
+    assert steps == saved["steps"]
+    assert kept == (steps if algorithm == "sac" else 0)
+    assert all((before[name] == weights[name]).all() for name in before)
+    finished = read_facts(tmp_path / TRAINING_FILE)
+    assert finished["done"]
+    assert finished["steps"] == 64
+    assert finished["validated"] == 2
+    assert finished["mlflow_run"] == saved["mlflow_run"] is not None
+    assert not (tmp_path / BUFFER_FILE).exists()
+
+
+def test_a_finished_run_is_loaded_and_another_one_refused(traffic: Recording, tmp_path: Path) -> None:
+    train(TINY, traffic, tmp_path)
+    written = (tmp_path / MODEL_FILE).stat().st_mtime_ns
+    agent = train(TINY, traffic, tmp_path)
+    assert (tmp_path / MODEL_FILE).stat().st_mtime_ns == written
+    assert (
+        agent.name
+        == agent_by_name(str(tmp_path)).name
+        == agent_by_name(str(tmp_path / MODEL_FILE)).name
+        == "ppo"
+    )
+    with pytest.raises(InputError, match=r"holds a run with gamma = 0\.98, not 0\.5"):
+        train(replace(TINY, gamma=0.5), traffic, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
+@pytest.mark.parametrize("sees", ["cells", "pictures"])
+def test_every_algorithm_trains_and_drives(
+    algorithm: Algorithm, sees: Any, traffic: Recording, tmp_path: Path
+) -> None:
+    if algorithm in ("tqc", "recurrent-ppo"):
+        pytest.importorskip("sb3_contrib")
+    agent = train(replace(TINY, algorithm=algorithm, sees=sees), traffic, tmp_path)
+    facts = read_facts(tmp_path / MODEL_FILE)
+    assert facts["best"][1] > 0
+    assert agent.model.num_timesteps > 0
+    fresh, trained = (
+        load_model(tmp_path / name)[0].get_parameters()["policy"] for name in (MODEL_FILE, TRAINING_FILE)
+    )
+    assert fresh.keys() == trained.keys()
+
+
+@pytest.mark.slow
+def test_ppo_learns_not_to_stand_still(traffic: Recording, tmp_path: Path) -> None:
+    """On an orderly road a few thousand steps are enough to get further than at first."""
+    config = replace(
+        TINY, steps=16_384, num_envs=32, hidden=(32,), batch_size=256, rollout=32, validation_cars=20
+    )
+    agent = train(config, traffic, tmp_path)
+    first, last = train(replace(config, steps=1), traffic, tmp_path / "first"), agent
+    assert first is not last
+    assert read_facts(tmp_path / MODEL_FILE)["best"] > read_facts(tmp_path / "first" / MODEL_FILE)["best"]
+
+
+def test_without_sb3_contrib_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sb3_contrib", None)
+    with pytest.raises(InputError, match=r"tqc needs sb3-contrib: pip install headway\[rl-extra\]"):
+        algorithm_class("tqc")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"algorithm": "reinforce"}, "algorithm="), ({"steps": 0}, "steps=0"), ({"gamma": 1.5}, "gamma=1.5")],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RLTraining(**settings)
+
+
+def test_numbers_reach_mlflow(traffic: Recording, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    train(TINY, traffic, tmp_path)
+    run = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(
+        read_facts(tmp_path / TRAINING_FILE)["mlflow_run"]
+    )
+    assert run.data.params["algorithm"] == "ppo"
+    assert run.data.metrics["validation_distance_m"] > 0
+    assert np.isfinite(run.data.metrics["validation_success"])
