@@ -69,7 +69,7 @@ def _drive_batch(
     step = 0
     report(0)
     while active.any():
-        seen = _latest(observation, agent.history)
+        seen = latest(observation, agent.history)
         with timer.of(int(active.sum())):
             actions = agent.act(seen)
         driven = active[:num].copy()
@@ -84,7 +84,7 @@ def _drive_batch(
             report(num - int(active.sum()))
 
 
-def _latest(observation: Observation, history: int) -> Observation:
+def latest(observation: Observation, history: int) -> Observation:
     """The last `history` frames."""
     return Observation(
         observation.images[:, -history:],
