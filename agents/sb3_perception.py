@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.policies import Perception, PolicyConfig
 from envs.context import Context
@@ -26,7 +26,9 @@ class Pictures(BaseFeaturesExtractor):
         config = PolicyConfig(
             frames=frames, back=tuple(range(frames)), view=View(height=height, width=width), hidden=hidden
         )
+        # SB3 initialises weights orthogonally through a view, which torch refuses for channels-last ones.
         self.perception = Perception(config)
+        nn.utils.convert_conv2d_weight_memory_format(self.perception, torch.contiguous_format)
 
     def forward(self, seen: dict[str, Any]) -> Tensor:
         vectors: Tensor = seen["vectors"]

@@ -7,8 +7,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -19,8 +21,10 @@ from agents.meta_actions import ACCELERATION, LANE, NUM_ACTIONS, MetaActions
 from agents.sb3_agent import SB3Agent
 from agents.sb3_interface import Interface
 from agents.sb3_models import load_model, read_facts, save_model
+from agents.sb3_perception import Pictures
 from agents.sb3_vec_env import SB3VecEnv
 from agents.steering import aim_distance
+from envs.context import context_of_observation
 from envs.drives import find_drives
 from envs.errors import InputError
 from envs.recording import Recording
@@ -237,3 +241,24 @@ def test_reading_the_facts_runs_nothing(tmp_path: Path) -> None:
         file.writestr("data", '{"headway": {"algorithm": "ppo", "interface": {"sees": "cells"}}}')
         file.writestr("policy.pth", pickle.dumps(Bomb()))
     assert read_facts(tmp_path / "model.zip")["interface"] == Interface(sees="cells")
+
+
+def test_the_extractor_sees_what_a_policy_of_headway_sees(traffic: Recording) -> None:
+    """The features of an environment's observation are those of the same moment as a Context."""
+    torch.manual_seed(0)
+    cars = SB3VecEnv(3, traffic, interface=Interface(frames=(0, 2, 4)), **SETTINGS)
+    cars.seed(0)
+    seen = cars.reset()
+    assert isinstance(seen, dict)
+    assert isinstance(cars.observation_space, gym.spaces.Dict)
+    extractor = Pictures(cars.observation_space, hidden=6)
+    context = context_of_observation(cars.cars.replay.observe(), frames=3, stride=2)
+    tensors = {name: torch.from_numpy(array).float() for name, array in seen.items()}
+    torch.testing.assert_close(extractor(tensors), torch.relu(extractor.perception(context)))
+    PPO(
+        "MultiInputPolicy",
+        cars,
+        policy_kwargs={"features_extractor_class": Pictures},
+        n_steps=2,
+        batch_size=6,
+    )

@@ -18,6 +18,7 @@ from torch import Tensor
 from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
 from agents.policies import Policy, PolicyConfig
+from agents.rules import RuleDriver, RulesConfig
 from envs.context import Recorded, context_of_windows
 from envs.errors import InputError
 from envs.recording import Recording
@@ -211,14 +212,18 @@ def test_of_all_cars_one_is_chosen_that_was_recorded_long_enough() -> None:
         ({"vehicle": 77}, "vehicle 77 does not drive"),
         ({"recording": "slower"}, r"a frame every 0\.2 s"),
         ({"agent": "near-sighted"}, "the model sees 3 frames, 2 apart"),
+        ({"agent": "idm"}, "idm looks at the traffic itself"),
     ],
 )
 def test_what_does_not_go_together_is_refused(change: dict[str, Any], message: str) -> None:
     options = {"steps": 2, **change}
     recording = replace(traffic(), dt=0.2) if options.pop("recording", None) else traffic()
-    agent: Agent = Human()
-    if options.pop("agent", None):
-        agent = LearnedAgent(Policy(replace(POLICY, stride=1)), "mpur")
+    agents: dict[Any, Agent] = {
+        None: Human(),
+        "near-sighted": LearnedAgent(Policy(replace(POLICY, stride=1)), "mpur"),
+        "idm": RuleDriver(RulesConfig(rules="idm")),
+    }
+    agent = agents[options.pop("agent", None)]
     with pytest.raises(InputError, match=message):
         run_free(small_model("separated"), recording, agent, **options)
 
