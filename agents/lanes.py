@@ -24,6 +24,7 @@ ALIGNED = 0.7  # a marking is of the car's road if the cosine between them is la
 SAME = 0.5  # m; markings that are nearer to each other are one
 SIGHT = 60.0  # m ahead, over which a lane is followed to see whether it ends ...
 STRIDE = 5.0  # ... in steps of this
+MARGIN = 20.0  # m beyond what is looked at, within which markings matter
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,24 @@ class LaneMarkings:
             out.target,
         )  # fmt: skip
         return out
+
+
+@compiled
+def _around(pieces: NDArray[np.float64], x: float, y: float, reach: float) -> NDArray[np.float64]:
+    """The pieces whose bounding boxes come within `reach` metres of a point, in x and in y."""
+    out = np.empty_like(pieces)
+    num = 0
+    for k in range(len(pieces)):
+        x1, y1, x2, y2 = pieces[k]
+        if (
+            min(x1, x2) < x + reach
+            and max(x1, x2) > x - reach
+            and min(y1, y2) < y + reach
+            and max(y1, y2) > y - reach
+        ):
+            out[num] = pieces[k]
+            num += 1
+    return out[:num]
 
 
 @compiled
@@ -194,8 +213,10 @@ def _lanes_range(
     for b in range(begin, stop):
         recording = world.recording[vehicle[b]]
         site, width = world.site[recording], lane_width[recording]
-        pieces = all_pieces[first[recording] : first[recording + 1]]
         x, y = state[b, 0], state[b, 1]
+        pieces = _around(
+            all_pieces[first[recording] : first[recording + 1]], x, y, max(distance[b], sight) + MARGIN
+        )
         heading[b] = _road_heading(pieces, x, y, state[b, 2])
         c, s = math.cos(heading[b]), math.sin(heading[b])
         _borders(pieces, x, y, heading[b], border)

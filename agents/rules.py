@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.following import following
-from agents.lanes import LEFT, OWN, LaneMarkings, Lanes
+from agents.lanes import LEFT, OWN, SIGHT, LaneMarkings, Lanes
 from agents.mobil import MOBILConfig, choose
 from agents.steering import aim_distance, pursuit
 from envs.idm import Driver
@@ -71,7 +71,8 @@ class RuleDriver:
             raise RuntimeError("begin(replay) comes before act")
         replay, config = self._replay, self.config
         state = replay.state
-        lanes = self._markings.around(aim_distance(state[:, 3]))
+        sight = 0.0 if config.rules == "lane-keeper" else SIGHT
+        lanes = self._markings.around(aim_distance(state[:, 3]), sight)
         acceleration = np.zeros(len(state))
         if config.rules != "lane-keeper":
             now = following(replay, lanes, config.driver, config.wanted_speed)

@@ -95,6 +95,7 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
             traffic=traffic,
             threads=threads,
         )
+        self._shown = [self.replay.history - 1 - back for back in self._back]
         world = self.replay.world
         self.drives = find_drives(world, self.replay.recordings, split, history=self.replay.history)
         if len(self.drives) == 0:
@@ -221,9 +222,8 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
         """The observation of now, in arrays that nothing will change."""
         seen = self.replay.observe()
         out = {name: pool.take() for name, pool in self._pools.items()}
-        shown = [self.replay.history - 1 - back for back in self._back]
         pairs = [(seen.images, out["images"]), (seen.vectors, out["vectors"]), (seen.heading, out["heading"])]
-        for_ranges(_copy_frames, self.num_envs, self.replay.threads, shown, pairs)
+        for_ranges(_copy_frames, self.num_envs, self.replay.threads, self._shown, pairs)
         np.copyto(out["size"], seen.size)
         return out
 
@@ -243,10 +243,15 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
 
     def _final(self, step: Step, ended: NDArray[np.bool_]) -> dict[str, Any]:
         """What gymnasium's SAME_STEP tells of the drives that end, before the next ones begin."""
-        observation = self._observe()
+        seen, shown = self.replay.observe(), self._shown
         final_obs = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended):
-            final_obs[i] = {name: array[i].copy() for name, array in observation.items()}
+            final_obs[i] = {
+                "images": seen.images[i, shown],  # copies, as `shown` is a list
+                "vectors": seen.vectors[i, shown],
+                "heading": seen.heading[i, shown],
+                "size": seen.size[i].copy(),
+            }
         return {
             "final_obs": final_obs,
             "_final_obs": ended.copy(),
