@@ -36,7 +36,17 @@ from envs.sources import load_recordings
 from envs.windows import WindowConfig, WindowSampler
 from mbrl.bench_imagination import bench_imagination
 
-VERSIONS_OF = ("headway", "numpy", "numba", "torch", "gymnasium", "highway-env", "pandas", "pyarrow")
+VERSIONS_OF = (
+    "headway",
+    "numpy",
+    "numba",
+    "torch",
+    "gymnasium",
+    "stable-baselines3",
+    "highway-env",
+    "pandas",
+    "pyarrow",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
