@@ -101,11 +101,12 @@ class PlanningAgent:
         *,
         frames: int,
         stride: int,
-        seed: int = 0,
+        seed: int | None = None,
         budget: float | None = None,
         device: str = "cpu",
     ) -> None:
-        self.planner, self.foresight, self.name, self.seed = planner, foresight, name, seed
+        self.planner, self.foresight, self.name = planner, foresight, name
+        self.seed: int | None = seed
         self.frames, self.stride, self.budget, self.device = frames, stride, budget, device
         self.history = (frames - 1) * stride + 1
         self._replay: Replay | None = None
@@ -139,7 +140,7 @@ class PlanningAgent:
             return
         seen = np.isin(np.arange(replay.num_egos), egos)
         context = context_of_observation(observation, self.frames, self.stride, self.device, seen)
-        seed = self.seed + self._calls
+        seed = (self.seed or 0) + self._calls
         situation = self.foresight(context, replay, egos, seed)
         previous = self._plan and self._plan.take(torch.from_numpy(np.isin(self._planned, egos)))
         self._plan = self.planner.plan(

@@ -35,6 +35,7 @@ def results(evaluation: Evaluation) -> dict[str, Any]:
         "recording": ", ".join(evaluation.names),
         "split": evaluation.split,
         "traffic": evaluation.traffic,
+        "perturbed": evaluation.perturbed,
         "seed": evaluation.seed,
         "cars": len(evaluation.drives),
         "recordings": [

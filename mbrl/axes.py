@@ -29,6 +29,7 @@ class Axes:
     x_label: str = ""
     y_label: str = ""
     height: int = HEIGHT
+    x_power: bool = False  # whether the horizontal values are decimal logarithms of what they stand for
 
     @property
     def top(self) -> int:
@@ -56,7 +57,8 @@ class Axes:
             parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick_label(value)}</text>')
         for value in self.x_ticks:
             x = self.place(np.array([[value, self.y_span[0]]]))[0, 0]
-            text = f'<text x="{x:.1f}" y="{self.bottom + 18}" text-anchor="middle">{tick_label(value)}</text>'
+            label = tick_label(10**value if self.x_power else value)
+            text = f'<text x="{x:.1f}" y="{self.bottom + 18}" text-anchor="middle">{label}</text>'
             parts.append(text)
         if self.y_label:
             parts.append(f'<text x="4" y="{TOP + 4}">{escape(self.y_label)}</text>')

@@ -35,6 +35,7 @@ from envs.sites import I80
 from envs.sources import load_recordings
 from envs.windows import WindowConfig, WindowSampler
 from mbrl.bench_imagination import bench_imagination
+from mbrl.bench_planning import bench_planning
 
 VERSIONS_OF = (
     "headway",
@@ -303,4 +304,8 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-BENCHES: dict[str, Callable[[], dict[str, Any]]] = {"replay": bench_replay, "imagination": bench_imagination}
+BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
+    "replay": bench_replay,
+    "imagination": bench_imagination,
+    "planning": bench_planning,
+}

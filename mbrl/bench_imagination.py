@@ -25,6 +25,7 @@ from envs.errors import InputError
 from envs.windows import Windows
 from mbrl.bench_memory import peak_rss_mb
 from mbrl.forward_models import PaperModel, build
+from mbrl.in_checkout import benchmark_module
 from mbrl.policy_rollouts import Imagined
 from mbrl.policy_training import PolicyTraining
 from mbrl.rows import models, rows
@@ -167,14 +168,14 @@ def _imagined(setting: Setting) -> Imagined:
 
 def naive_model_step(setting: Setting) -> Callable[[], object]:
     """The forward model's update written plainly."""
-    naive, after = _naive(), Recorded.of(setting.windows)
+    naive, after = benchmark_module("naive_imagination"), Recorded.of(setting.windows)
     network = naive.Network(setting.model)
     return partial(naive.model_step, network, setting.context, after.actions, after.images, after.poses)
 
 
 def naive_policy_step(setting: Setting) -> Callable[[], object]:
     """The policy's update written plainly."""
-    naive = _naive()
+    naive = benchmark_module("naive_imagination")
     network = naive.Network(setting.model)
     return partial(
         naive.policy_step, network, setting.policy, setting.context, setting.noise, setting.training.masks
@@ -188,16 +189,6 @@ STEPS = {
     "naive-model": naive_model_step,
     "naive-policy": naive_policy_step,
 }
-
-
-def _naive() -> Any:
-    try:
-        from benchmarks import naive_imagination
-    except ImportError as error:
-        raise InputError(
-            "the plain steps to compare with are in benchmarks/ of a checkout: clone headway"
-        ) from error
-    return naive_imagination
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
-from mbrl.commands.judging import bench, diagnose, evaluate, imagine
-from mbrl.commands.learning import demo, reproduce, train_model, train_policy, train_rl
+from mbrl.commands.judging import bench, benchmark, diagnose, evaluate, imagine
+from mbrl.commands.learning import demo, distill, reproduce, train_model, train_policy, train_rl
 from mbrl.commands.recordings import export_minari, generate, import_, info, view
 
-RESUMABLE = ("demo", "train-model", "train-policy", "train-rl", "reproduce")
+RESUMABLE = ("demo", "train-model", "train-policy", "train-rl", "distill", "reproduce", "benchmark")
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "generate": generate,
@@ -31,7 +31,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-model": train_model,
     "train-policy": train_policy,
     "train-rl": train_rl,
+    "distill": distill,
     "evaluate": evaluate,
+    "benchmark": benchmark,
     "diagnose": diagnose,
     "reproduce": reproduce,
     "imagine": imagine,

@@ -86,7 +86,7 @@ class Distilled(Blockwise):
         seed = self._integer(1 << 31)
         futures = self.foresight.draw(context, seed)
         situation = self.foresight.situation(context, futures)
-        first = _first(futures, context.batch_size)
+        first = futures.of_mask(0)
         intended = torch.stack([action for action, _ in _drive(first, self.policy, self.config.horizon)], 1)
         plan = self.planner.plan(
             situation.dynamics, situation.cost, situation.state, action_space(context.size), init=intended
@@ -107,7 +107,7 @@ class Distilled(Blockwise):
 
     def _driven_on(self, context: Context, steps: int) -> list[Context]:
         """Where the policy drives in one future."""
-        futures = _first(self.foresight.draw(context, self._integer(1 << 31)), context.batch_size)
+        futures = self.foresight.draw(context, self._integer(1 << 31)).of_mask(0)
         with torch.no_grad():
             return [state for _, state in _drive(futures, self.policy, steps)]
 
@@ -125,12 +125,6 @@ def _drive(futures: Futures, actor: Actor, steps: int) -> list[tuple[Tensor, Con
     z = torch.zeros(len(futures.start.size), steps, 0)  # the futures are drawn
     driving = unroll(futures, h, lambda _, state: actor(futures.context(state)), stepwise(z), steps)
     return [(action, futures.context(state)) for action, _, state in driving]
-
-
-def _first(futures: Futures, num: int) -> Futures:
-    """The first of several futures of `num` starts, under the first mask."""
-    start = futures.start.take(slice(num))
-    return Futures(futures.model, start, futures.vehicles[:1, :num], futures.observer[:num])
 
 
 def _joined(contexts: Sequence[Context]) -> Context:

@@ -6,7 +6,7 @@ updates, plans and policies. `Futures` is that rollout; it unrolls like the mode
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,10 @@ class Futures:
     @property
     def num_masks(self) -> int:
         return self.vehicles.shape[0]
+
+    def of_mask(self, k: int) -> Futures:
+        """Those under one mask."""
+        return replace(self, vehicles=self.vehicles[k : k + 1])
 
     def encode(self) -> FuturesState:
         """The state at the beginning."""

@@ -95,10 +95,10 @@ class ModelForesight:
         return self.situation(context, self.draw(context, seed))
 
     def situation(self, context: Context, futures: Futures) -> Situation:
-        """What B egos plan in, given their M B futures, see `draw`."""
+        """What B egos plan in, given their futures, see `draw`."""
         timing = self.model.timing
         scenes = Scenes.of(
-            futures.vehicles.unflatten(1, (self.config.futures, -1)), futures.observer[: context.batch_size],
+            futures.vehicles.unflatten(0, (self.config.masks, self.config.futures)), futures.observer,
             context.frames[-1][:, ::2], context.now(), context.size, self.model.config.view,
         )  # fmt: skip
         cost = SceneCost(scenes, self.config, self.uncertainty)
@@ -106,15 +106,18 @@ class ModelForesight:
 
     @torch.no_grad()
     def draw(self, context: Context, seed: int) -> Futures:
-        """M futures of each of B egos (M B examples) under K masks; each ego gets the same z."""
+        """M futures of each of B egos under K masks: K M copies, future m under mask k being number k M + m.
+
+        Each ego, and each mask, gets the same z; what is seen is encoded once.
+        """
         model, config = self.model, self.config
         generator = torch.Generator().manual_seed(seed)
         noise = model.noise(config.futures, self.horizon, like=context.size, generator=generator)
         noise = noise.repeat_interleave(context.batch_size, 0).repeat(config.masks, 1, 1)
         with torch.random.fork_rng(devices=[]), dropout_on(model):  # torch's dropout takes no generator
             torch.manual_seed(seed)
-            many = context.repeat(config.futures)
-            return foresee(model, many, from_prior(model, noise), self.horizon, config.masks)
+            copies = config.masks * config.futures
+            return foresee(model, context, from_prior(model, noise), self.horizon, copies)
 
 
 def planning_agent(

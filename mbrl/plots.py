@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import NamedTuple
 
@@ -76,6 +78,45 @@ def scatter_chart(points: Points, *, x_label: str, y_label: str) -> str:
         for x, y in axes.place(table)
     )
     return axes.chart(same, *dots)
+
+
+def front_chart(points: Mapping[str, tuple[float, float]], *, x_label: str, y_label: str) -> str:
+    """Named dots, the horizontal axis logarithmic, and the Pareto front: nobody is both further left and higher.
+
+    Points whose x is not positive, or that are not finite, are left out.
+    """
+    kept = {k: (math.log10(x), y) for k, (x, y) in points.items() if x > 0 and math.isfinite(x + y)}
+    if not kept:
+        return "<p class=note>no finite value</p>"
+    table = np.array(list(kept.values()))
+    axes = axes_around(table, x_label=x_label, y_label=y_label, is_log=False, height=SCATTER_HEIGHT)
+    axes = replace(axes, x_power=True)
+    best = front(table)
+    steps = [table[best[0]]]
+    for k in best[1:]:
+        steps += [np.array([table[k, 0], steps[-1][1]]), table[k]]
+    line = f'<path d="{_path(axes.place(np.array(steps)))}" fill="none" stroke="var(--faint)"/>'
+    dots = []
+    for k, (name, (x, y)) in enumerate(zip(kept, axes.place(table), strict=True)):
+        dots.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="var(--accent)"/>')
+        left = x > axes.place(np.array([[np.mean(axes.x_span), 0]]))[0, 0]
+        at = f'x="{x + (-7 if left else 7):.1f}" y="{y + 4:.1f}" text-anchor="{"end" if left else "start"}"'
+        stress = ' font-weight="600"' if k in best else ""
+        dots.append(f"<text {at}{stress}>{escape(name)}</text>")
+    return axes.chart(line, *dots)
+
+
+def front(points: Numbers) -> list[int]:
+    """Indices of the points (n, 2) that no other beats: as small in x and larger in y, or smaller and as large; by x.
+
+    >>> front(np.array([[1.0, 5.0], [2.0, 4.0], [3.0, 9.0], [3.0, 8.0]]))
+    [0, 2]
+    """
+    kept: list[int] = []
+    for k in np.lexsort((-points[:, 1], points[:, 0])):
+        if not kept or points[k, 1] > points[kept[-1], 1]:
+            kept.append(int(k))
+    return kept
 
 
 def _finite(points: Points) -> Numbers:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from agents.policies import PolicyConfig
 from mbrl.forward_models import PaperConfig, SeparatedConfig, Timing
-from mbrl.policy_training import Method, PolicyTraining
+from mbrl.policy_training import Method, PolicyTraining, Teaching
 from mbrl.train_model import ModelTraining, Stage
 
 Preset = Literal["quick", "paper", "debug"]
@@ -98,5 +98,6 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
         epochs=1,
         validations=1,
         validation_cars=4,
+        teaching=Teaching(futures=2, iterations=2, driven=1, followed=2),
         seed=seed,
     )

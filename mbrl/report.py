@@ -206,10 +206,11 @@ def _rules_note(evaluation: Evaluation) -> str:
     others = (
         "do not react to the car" if evaluation.traffic == "blind" else "brake for the car when it cuts in"
     )
+    starts = " Every drive starts a little off the recording." if evaluation.perturbed else ""
     return (
         f"Success: {goal} before a collision (proximity cost over 0.99, the paper's rule) and without leaving the road."
         " Box: the same with overlapping boxes as the collision; box less 1 m: with the car 1 m shorter and narrower."
-        f" The others {others}. Small numbers: 95 % bootstrap intervals over cars (and seeds)."
+        f" The others {others}.{starts} Small numbers: 95 % bootstrap intervals over cars (and seeds)."
     )
 
 

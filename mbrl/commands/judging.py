@@ -31,6 +31,7 @@ def evaluate(
     agent: Agents,
     split: Literal["test", "validation", "train", "all"] = "test",
     traffic: Literal["blind", "reactive"] = "blind",
+    perturbed: bool = False,
     history: int = 20,
     min_seconds: float = 5.0,
     seed: int = 0,
@@ -45,6 +46,7 @@ def evaluate(
             train-rl), or a zip of train-rl. Give the option once for each agent; they are listed in that order.
         split: which of the recorded cars are taken over.
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
+        perturbed: start a little off the recording, each car in its own way, the same for all agents.
         history: recorded frames (0.1 s) a car must have before it is taken over.
         min_seconds: the shortest drive that is scored.
         seed: of everything random.
@@ -64,11 +66,58 @@ def evaluate(
     names = [path.name for path in files]
     with naming_bad_arguments():
         evaluation = evaluate_with_bars(
-            drivers, read_all(files), names=names, split=split, traffic=traffic, history=history,
-            min_seconds=min_seconds, seed=seed,
+            drivers, read_all(files), names=names, split=split, traffic=traffic, perturbed=perturbed,
+            history=history, min_seconds=min_seconds, seed=seed,
         )  # fmt: skip
     console = Console()
     console.print(table(write_results(evaluation, out), console.width))
+
+
+def benchmark(
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    preset: Literal["quick", "debug"] = "quick",
+    seeds: tuple[int, ...] = (0, 1, 2),
+    entrants: tuple[str, ...] = (),
+    traffic: tuple[Literal["blind", "reactive", "perturbed"], ...] = ("blind", "reactive", "perturbed"),
+    split: Literal["test", "validation", "train", "all"] = "test",
+    max_cars: int | None = None,
+    rl_steps: int = 1_000_000,
+    ray: bool = False,
+    device: Device = "cpu",
+) -> None:
+    """Compare everybody on the same cars, planners, policies, rules and RL: benchmark.md, .html, .json in DIR.
+
+    Args:
+        recording: recordings to learn from and to drive in.
+        out: folder for everything; if it holds an interrupted run, that run goes on.
+        preset: quick (two cores, hours), debug (minutes).
+        seeds: what learns is trained once for each.
+        entrants: who takes part; all by default. A wrong name lists them.
+        traffic: blind (the others follow the recording), reactive (they brake when the car cuts in), perturbed (blind,
+            from starts off the recording).
+        split: which of the recorded cars are taken over.
+        max_cars: at most so many of them, chosen at random; all by default.
+        rl_steps: environment steps that each model of stable-baselines3 is trained for.
+        ray: train and drive as Ray tasks (needs `pip install headway[ray]`), see `headway reproduce`.
+        device: where networks are trained and run.
+    """
+    files = all_files(recording)
+    for what, given in (("--seeds", seeds), ("--traffic", traffic)):
+        require_some(given, what)
+    require_folder(out)
+    require_device(device)
+    from mbrl.benchmark import Setting
+    from mbrl.benchmark import benchmark as run_all
+    from mbrl.benchmark_page import TABLE_FILE
+    from mbrl.side_by_side import run_together
+
+    run = run_together
+    if ray:
+        from mbrl.on_ray import run_on_ray as run
+    setting = Setting(out, tuple(files), preset, rl_steps, split, max_cars, device)
+    run_all(setting, seeds=seeds, only=entrants, conditions=traffic, run_jobs=run)
+    print((out / TABLE_FILE).read_text())
 
 
 def diagnose(
@@ -163,7 +212,7 @@ def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = Fa
     """Measure how fast headway is on this machine.
 
     Args:
-        name: what to measure: replay, imagination.
+        name: what to measure: replay, imagination, planning.
         json: print one JSON object and nothing else on standard output.
     """
     from mbrl.bench import as_text, run_bench

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
@@ -18,6 +18,10 @@ from mbrl.commands.arguments import (
     require_folder,
     require_readable,
 )
+
+if TYPE_CHECKING:
+    from mbrl.policy_training import Method
+    from mbrl.presets import Preset
 
 
 def demo(
@@ -89,6 +93,70 @@ def train_policy(
         seed: of everything random.
         device: where the networks are trained.
     """
+    _train_policy("mpur", model, recording, out, preset, seed, device)
+
+
+def distill(
+    model: Annotated[Path, arg(metavar="DIR")],
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    preset: Literal["quick", "debug"] = "quick",
+    seed: int = 0,
+    device: Device = "cpu",
+) -> None:
+    """Train a policy to do what a planner finds in imagined futures: as good, and many times as fast.
+
+    Args:
+        model: folder of a trained separated model (from `headway train-model`), through which the planner looks ahead.
+        recording: recordings whose situations the planner starts from.
+        out: folder for the policy; if it holds an interrupted run, that run goes on.
+        preset: quick (minutes on two cores), debug (seconds).
+        seed: of everything random.
+        device: where the networks are trained.
+    """
+    _train_policy("distill", model, recording, out, preset, seed, device)
+
+
+def reproduce(
+    recording: Recordings,
+    out: Annotated[Path, arg(metavar="DIR")],
+    preset: Literal["quick", "paper", "debug"] = "quick",
+    seeds: tuple[int, ...] = (0, 1),
+    rows: tuple[str, ...] = (),
+    ray: bool = False,
+    device: Device = "cpu",
+) -> None:
+    """Train and drive every row of the paper's table, and those headway adds: results.md, report.html in DIR.
+
+    Args:
+        recording: recordings to learn from and to drive in.
+        out: folder for everything; if it holds an interrupted run, that run goes on.
+        preset: quick (two cores, hours), paper (one GPU, days), debug (minutes).
+        seeds: each row is trained once for each.
+        rows: names of the rows to run; all by default.
+        ray: run rows and seeds as Ray tasks (needs `pip install headway[ray]`), on the cluster RAY_ADDRESS names if it
+            is set, whose machines must share the folders.
+        device: where the networks are trained.
+    """
+    files = all_files(recording)
+    if not seeds:
+        refuse("--seeds needs at least one")
+    require_folder(out)
+    require_device(device)
+    from mbrl.reproduce import reproduce as run_all
+    from mbrl.side_by_side import run_together
+
+    run = run_together
+    if ray:
+        from mbrl.on_ray import run_on_ray as run
+    run_all(out, files, preset=preset, seeds=seeds, only=rows, device=device, run=run)
+    print((out / "results.md").read_text())
+
+
+def _train_policy(
+    method: Method, model: Path, recording: Recordings, out: Path, preset: Preset, seed: int, device: str
+) -> None:
+    """From an imitation of the humans, by a method that imagines."""
     require_readable(model)
     files = all_files(recording)
     require_folder(out)
@@ -101,7 +169,7 @@ def train_policy(
         from mbrl.train_model import load_model
         from mbrl.train_policy import train_policy
 
-        imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, seed=seed)
+        imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, method, seed)
         check_parts(imitation.batch_size, config.batch_size)
         trained = load_model(model, own_device)
         recordings = [read_parquet(path) for path in files]
@@ -152,39 +220,3 @@ def train_rl(
             seed=seed,
         )
     train_rl(config, read_all(files), out, device=device)
-
-
-def reproduce(
-    recording: Recordings,
-    out: Annotated[Path, arg(metavar="DIR")],
-    preset: Literal["quick", "paper", "debug"] = "quick",
-    seeds: tuple[int, ...] = (0, 1),
-    rows: tuple[str, ...] = (),
-    ray: bool = False,
-    device: Device = "cpu",
-) -> None:
-    """Train and drive every row of the paper's table, and those headway adds: results.md, report.html in DIR.
-
-    Args:
-        recording: recordings to learn from and to drive in.
-        out: folder for everything; if it holds an interrupted run, that run goes on.
-        preset: quick (two cores, hours), paper (one GPU, days), debug (minutes).
-        seeds: each row is trained once for each.
-        rows: names of the rows to run; all by default.
-        ray: run rows and seeds as Ray tasks (needs `pip install headway[ray]`), on the cluster RAY_ADDRESS names if it
-            is set, whose machines must share the folders.
-        device: where the networks are trained.
-    """
-    files = all_files(recording)
-    if not seeds:
-        refuse("--seeds needs at least one")
-    require_folder(out)
-    require_device(device)
-    from mbrl.reproduce import reproduce as run_all
-    from mbrl.side_by_side import run_together
-
-    run = run_together
-    if ray:
-        from mbrl.on_ray import run_on_ray as run
-    run_all(out, files, preset=preset, seeds=seeds, only=rows, device=device, run=run)
-    print((out / "results.md").read_text())

@@ -225,3 +225,27 @@ def test_only_the_time_of_act_after_warm_up_is_counted(monkeypatch):
     recording = scenes.parked_car_ahead()
     evaluation = evaluate([NoAction()], [recording], split="all", threads=1)
     assert evaluation.runs[0].outcomes.seconds_per_action == pytest.approx(0.5)
+
+
+def test_perturbed_starts_are_the_same_for_all_agents_and_others_with_another_seed() -> None:
+    traffic = scenes.clean_traffic(num_cars=40)
+    recorded, moved, again, other = (
+        evaluate(
+            [NoAction(), Human()],
+            [traffic],
+            split="all",
+            perturbed=perturbed,
+            seed=seed,
+            stop_at_failure=True,
+        )
+        for perturbed, seed in ((False, 0), (True, 0), (True, 0), (True, 1))
+    )
+    starts = [[run.outcomes.states[:, 0] for run in e.runs] for e in (recorded, moved, again, other)]
+    np.testing.assert_array_equal(starts[1][0], starts[1][1])
+    np.testing.assert_array_equal(starts[1][0], starts[2][0])
+    assert (starts[0][0] != starts[1][0]).any(1).mean() > 0.5
+    assert (starts[1][0] != starts[3][0]).any()
+    assert moved.perturbed
+    np.testing.assert_array_equal(moved.drives.vehicle, recorded.drives.vehicle, err_msg="the same cars")
+    assert recorded.runs[1].outcomes.succeeded().all()
+    assert not moved.runs[1].outcomes.succeeded().all(), "recorded actions do not mend a start"

@@ -1,0 +1,235 @@
+"""The benchmark: everybody on the same cars, under three kinds of traffic, with what each consumed beside it.
+
+What is trained, and what was driven, stays in the folder; the same command goes on. Test cars are driven once, when all
+are trained; policies are selected on validation cars while they train.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from agents import Agent
+from agents.driving import latest
+from agents.evaluate import Evaluation, Run, evaluate
+from agents.outcome_files import load_outcomes, save_outcomes
+from envs.errors import InputError
+from envs.formats.atomic import atomic_path
+from envs.recording import Recording, Split
+from envs.replay import Replay
+from mbrl.benchmark_page import write_benchmark
+from mbrl.entrants import Entrant, Training, entrants, run, trainings
+from mbrl.presets import Preset
+from mbrl.side_by_side import Job, run_together
+
+Condition = Literal["blind", "reactive", "perturbed"]
+CONDITIONS: dict[Condition, dict[str, Any]] = {
+    "blind": {},
+    "reactive": {"traffic": "reactive"},
+    "perturbed": {"perturbed": True},
+}
+SPENT_FILE, LATENCY_FILE = "seconds.json", "latency.json"
+LATENCY_CALLS = 24
+RunJobs = Callable[[Sequence[Job]], None]
+
+
+class Setting(NamedTuple):
+    """What a benchmark is about."""
+
+    out: Path
+    files: tuple[Path, ...]
+    preset: Preset = "quick"
+    rl_steps: int = 1_000_000
+    split: Split = "test"
+    max_cars: int | None = None
+    device: str = "cpu"
+
+
+def benchmark(
+    setting: Setting,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    only: Sequence[str] = (),
+    conditions: Sequence[Condition] = ("blind", "reactive", "perturbed"),
+    run_jobs: RunJobs = run_together,
+) -> dict[str, Any]:
+    """Train, drive and report in the setting's folder; returns what benchmark.json holds.
+
+    Args:
+        only: names of entrants; all by default. The human always drives, to say which cars can be driven.
+        run_jobs: what runs independent jobs: side by side on this machine, or on a cluster (mbrl.on_ray).
+    Raises:
+        InputError: there is no such entrant.
+    """
+    chosen = select(entrants(setting.preset, setting.rl_steps), only)
+    for stage in _stages(setting, chosen, seeds):
+        run_jobs(stage)
+    drivers = [(entrant, seed) for entrant in chosen for seed in entrant.seeds(seeds)]
+    run_jobs([Job(_drive, (setting, entrant.name, seed, condition))
+              for condition in conditions for entrant, seed in drivers])  # fmt: skip
+    for entrant, seed in drivers:  # nothing else runs now
+        _time(setting, entrant, seed)
+    evaluations: dict[str, Evaluation] = {
+        condition: _gathered(setting, condition, drivers) for condition in conditions
+    }
+    return write_benchmark(setting.out, evaluations, chosen, _costs(setting, drivers))
+
+
+def select(known: Sequence[Entrant], only: Sequence[str]) -> list[Entrant]:
+    """The entrants of these names, in the table's order, and the human; all if there are none."""
+    names = [entrant.name for entrant in known]
+    for name in only:
+        if name not in names:
+            raise InputError(f"unknown entrant {name!r}; there are: {', '.join(names)}")
+    return [entrant for entrant in known if not only or entrant.name in (*only, "human")]
+
+
+def seed_folder(out: Path, seed: int | None) -> Path:
+    """Where everything of a seed is."""
+    return out / ("no-seed" if seed is None else f"seed-{seed}")
+
+
+def _stages(setting: Setting, chosen: Sequence[Entrant], seeds: Sequence[int]) -> list[list[Job]]:
+    """What has to be trained: first what needs nothing, then what needs that, ..."""
+    wanted = {entrant.trained for entrant in chosen if entrant.trained}
+    stages: list[list[Job]] = []
+    for seed in seeds:
+        depth: dict[str, int] = {}
+        known = {training.name: training for training in trainings(setting.preset, seed, setting.rl_steps)}
+        for name in _with_needs(known, wanted):
+            training = known[name]
+            depth[name] = 1 + max((depth[need] for need in training.needs), default=-1)
+            while len(stages) <= depth[name]:
+                stages.append([])
+            stages[depth[name]].append(Job(_train, (setting, training, seed)))
+    return stages
+
+
+def _with_needs(known: dict[str, Training], wanted: set[str]) -> list[str]:
+    """Names of the trainings that are wanted, and of what they need, in the order of `known`."""
+    needed = set(wanted)
+    for name in reversed(known):
+        if name in needed:
+            needed |= set(known[name].needs)
+    return [name for name in known if name in needed]
+
+
+def _train(setting: Setting, training: Training, seed: int, progress: Any) -> None:
+    """Train, and add the time it took to what it took before it was interrupted."""
+    folder = seed_folder(setting.out, seed)
+    spent, begun = folder / training.name / SPENT_FILE, time.monotonic()
+    before = json.loads(spent.read_text())["seconds"] if spent.exists() else None
+    run(training, setting.files, folder, setting.device, progress)
+    if before is None or time.monotonic() - begun > 5:  # to find it finished takes less
+        with atomic_path(spent) as path:
+            path.write_text(json.dumps({"seconds": (before or 0.0) + time.monotonic() - begun}))
+
+
+def _drives_file(out: Path, name: str, seed: int | None, condition: Condition) -> Path:
+    return seed_folder(out, seed) / "drives" / f"{name}, {condition}.npz"
+
+
+def _drive(setting: Setting, name: str, seed: int | None, condition: Condition, progress: Any) -> None:
+    """Drive an entrant on the cars of the split, unless that was done."""
+    path = _drives_file(setting.out, name, seed, condition)
+    if path.exists():
+        return
+    agent = _made(setting, name, seed)
+    with progress(f"driving: {name}, {condition}", 100, unit="% of the cars") as bar:
+
+        def report(what: str, done: int, total: int) -> None:
+            if what == agent.name:  # not the human, who says which cars can be driven
+                bar.reach(100 * done // total)
+
+        evaluation = _evaluate(setting, [agent], condition, progress=report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_outcomes(path, evaluation.runs[0].outcomes)
+
+
+def _made(setting: Setting, name: str, seed: int | None) -> Agent:
+    entrant = next(e for e in entrants(setting.preset, setting.rl_steps) if e.name == name)
+    return entrant.make(seed_folder(setting.out, seed), 0 if seed is None else seed, setting.device)
+
+
+def _evaluate(setting: Setting, agents: Sequence[Agent], condition: Condition, **options: Any) -> Evaluation:
+    return evaluate(
+        agents, _read(setting), names=[path.name for path in setting.files], split=setting.split,
+        max_cars=setting.max_cars, **CONDITIONS[condition], **options,
+    )  # fmt: skip
+
+
+def _read(setting: Setting) -> list[Recording]:
+    from envs.formats import read_parquet
+
+    return [read_parquet(path) for path in setting.files]
+
+
+def _gathered(
+    setting: Setting, condition: Condition, drivers: Sequence[tuple[Entrant, int | None]]
+) -> Evaluation:
+    """Everybody's drives under a condition, as one evaluation."""
+    runs = [
+        Run(entrant.name, seed, load_outcomes(_drives_file(setting.out, entrant.name, seed, condition)))
+        for entrant, seed in drivers
+    ]
+    human = _evaluate(setting, [_made(setting, "human", None)], condition)
+    for run_ in runs:
+        if len(run_.outcomes) != len(human.drives):
+            raise InputError(
+                f"{run_.name} drove {len(run_.outcomes)} cars, not these {len(human.drives)}: another recording, or"
+                " another split? Choose another folder", path=setting.out,
+            )  # fmt: skip
+    return replace(human, runs=runs)
+
+
+def _time(setting: Setting, entrant: Entrant, seed: int | None) -> None:
+    """Measure how long an agent takes for a decision about one car, unless that was done."""
+    path = seed_folder(setting.out, seed) / "drives" / f"{entrant.name}, {LATENCY_FILE}"
+    if not path.exists():
+        seconds = latency(_made(setting, entrant.name, seed), _read(setting)[:1])
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps({"seconds": seconds}))
+
+
+def latency(agent: Agent, recordings: Sequence[Recording]) -> float:
+    """Seconds from an observation of one car to its action: the third quartile over calls after the first few.
+
+    An agent that decides in every other frame and holds its action in between is thus timed where it decides.
+    """
+    from envs.drives import find_drives
+
+    replay = Replay(recordings, 1, history=max(agent.history, 20))
+    drives = find_drives(replay.world, recordings).take(slice(0, 1))
+    observation, taken = replay.reset(drives), []
+    agent.begin(replay)
+    for _ in range(LATENCY_CALLS):
+        seen = latest(observation, agent.history)
+        begun = time.perf_counter()
+        action = agent.act(seen)
+        taken.append(time.perf_counter() - begun)
+        observation, _ = replay.step(action)
+    return float(np.quantile(taken[4:], 0.75))
+
+
+def _costs(setting: Setting, drivers: Sequence[tuple[Entrant, int | None]]) -> dict[str, dict[str, float]]:
+    """Entrant -> seconds per decision, seconds of training (with what it needs), means over seeds."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for entrant, seed in drivers:
+        folder = seed_folder(setting.out, seed)
+        spent = 0.0
+        if entrant.trained is not None and seed is not None:
+            known = {t.name: t for t in trainings(setting.preset, seed, setting.rl_steps)}
+            for name in _with_needs(known, {entrant.trained}):
+                spent += json.loads((folder / name / SPENT_FILE).read_text())["seconds"]
+        seconds = json.loads((folder / "drives" / f"{entrant.name}, {LATENCY_FILE}").read_text())["seconds"]
+        found.setdefault(entrant.name, []).append({"latency_s": seconds, "training_s": spent})
+    return {
+        name: {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        for name, rows in found.items()
+    }

@@ -1,0 +1,156 @@
+"""What the benchmark writes: benchmark.json, benchmark.md and benchmark.html."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from agents.evaluate import Evaluation
+from agents.results import number, results, with_interval
+from envs.formats.atomic import atomic_path
+from mbrl.entrants import Entrant
+from mbrl.page import card, legend, page, section, table
+from mbrl.plots import front_chart, line_chart, series_colour
+
+JSON_FILE, TABLE_FILE, PAGE_FILE = "benchmark.json", "benchmark.md", "benchmark.html"
+TITLE = "headway: everybody on the same cars"
+TRAFFIC = {
+    "blind": "The others follow the recording and do not react.",
+    "reactive": "The others brake (IDM) when the car cuts in.",
+    "perturbed": "As blind, but every drive starts a little ahead, behind or beside, faster or slower than recorded.",
+}
+Data = Mapping[str, Any]
+
+
+def write_benchmark(
+    out: Path,
+    evaluations: Mapping[str, Evaluation],
+    entrants: Sequence[Entrant],
+    costs: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
+    """Write the three files; returns what the first holds.
+
+    Args:
+        evaluations: of each kind of traffic, the first is the main one.
+        costs: of each entrant's name: training_s, latency_s.
+    """
+    data = {
+        "conditions": {condition: results(evaluation) for condition, evaluation in evaluations.items()},
+        "entrants": [
+            {"name": e.name, "kind": e.kind, "share_of_cars": e.share, "environment_steps": e.interaction}
+            | dict(costs[e.name])
+            for e in entrants
+        ],
+        "machine": {"cpu": platform.processor() or platform.machine(), "python": platform.python_version()},
+    }  # fmt: skip
+    with atomic_path(out / JSON_FILE) as path:
+        path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
+    with atomic_path(out / TABLE_FILE) as path:
+        path.write_text(markdown(data))
+    with atomic_path(out / PAGE_FILE) as path:
+        path.write_text(html(data), encoding="utf-8")
+    return data
+
+
+def row_of(data: Data, condition: str, name: str) -> Data:
+    """An entrant's numbers under a condition, over all its seeds."""
+    found = data["conditions"][condition]
+    rows = [row for row in [*found.get("pooled", []), *found["agents"]] if row["name"] == name]
+    return rows[0]
+
+
+def header(data: Data) -> list[str]:
+    """Of the table."""
+    return [
+        "driver", *(f"success %, {condition}" for condition in data["conditions"]), "box less 1 m %", "at fault",
+        "speed vs human", "environment steps", "training", "ms per decision",
+    ]  # fmt: skip
+
+
+def cells(data: Data, entrant: Data) -> list[str]:
+    """An entrant's line."""
+    rows = [row_of(data, condition, entrant["name"]) for condition in data["conditions"]]
+    main = rows[0]
+    return [
+        entrant["name"],
+        *(with_interval(row["success"], row["success_ci"], scale=100) for row in rows),
+        number(main["success_box_less_1m"], 1, scale=100),
+        f"{main['collisions_at_fault']} of {main['collisions']}",
+        number(main["speed_vs_human"], 2),
+        f"{entrant['environment_steps']:,}",
+        f"{entrant['training_s'] / 60:.0f} min" if entrant["training_s"] else "–",
+        number(entrant["latency_s"], 2, scale=1000),
+    ]
+
+
+def kinds(data: Data) -> dict[str, list[Data]]:
+    """The entrants of each kind, in order."""
+    found: dict[str, list[Data]] = {}
+    for entrant in data["entrants"]:
+        found.setdefault(entrant["kind"], []).append(entrant)
+    return found
+
+
+def markdown(data: Data) -> str:
+    """The table, a section for each kind of drivers."""
+    first = next(iter(data["conditions"].values()))
+    names = header(data)
+    lines = [
+        f"{first['cars']} {first['split']} cars of {first['recording']}; 95 % intervals over cars and seeds.",
+        "",
+    ]
+    lines += [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for kind, entrants in kinds(data).items():
+        lines.append(f"| **{kind}** |" + " |" * (len(names) - 1))
+        lines += [f"| {' | '.join(cells(data, entrant))} |" for entrant in entrants]
+    return "\n".join(lines) + "\n"
+
+
+def html(data: Data) -> str:
+    """The page: the table and three charts."""
+    first = next(iter(data["conditions"].values()))
+    note = " ".join(f"{condition}: {TRAFFIC[condition]}" for condition in data["conditions"])
+    tables = [
+        card(table(header(data), [[escape(cell) for cell in cells(data, e)] for e in entrants]), title=kind)
+        for kind, entrants in kinds(data).items()
+    ]
+    parts = [
+        f"<h1>{TITLE}</h1>",
+        f"<p class=headline>{first['cars']} {first['split']} cars of {escape(first['recording'])}</p>",
+        section("Success", *tables, note=note + " Intervals of 95 %, over cars and seeds."),
+        section(
+            "Success against time per decision",
+            card(_by_latency(data)),
+            note="One car at a time. The line is the Pareto front: nobody is both faster and better.",
+        ),
+        *_by_data(data),
+    ]
+    return page(TITLE, parts)
+
+
+def _success(data: Data, name: str) -> float:
+    return 100 * float(row_of(data, next(iter(data["conditions"])), name)["success"])
+
+
+def _by_latency(data: Data) -> str:
+    shown = [e for e in data["entrants"] if e["kind"] != "what was recorded" and e["share_of_cars"] == 1]
+    points = {e["name"]: (1000 * e["latency_s"], _success(data, e["name"])) for e in shown}
+    return front_chart(points, x_label="ms per decision", y_label="success %")
+
+
+def _by_data(data: Data) -> list[str]:
+    """Success over the share of the training cars, a line for each method that learned from several."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for entrant in data["entrants"]:
+        method = entrant["name"].split("-data-")[0]
+        lines.setdefault(method, []).append((100 * entrant["share_of_cars"], _success(data, entrant["name"])))
+    lines = {method: sorted(line) for method, line in lines.items() if len(line) > 1}
+    if not lines:
+        return []
+    colours = {name: series_colour(k) for k, name in enumerate(lines)}
+    chart = line_chart(lines, colours, x_label="% of the training cars", y_label="success %", is_log=False)
+    return [section("Success against data used", legend(colours.items()), card(chart))]

@@ -1,0 +1,149 @@
+"""Everybody is trained once, drives the same cars once in each kind of traffic, and is written down with its cost."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agents import NoAction
+from agents.evaluate import evaluate
+from agents.metrics import Outcomes
+from agents.outcome_files import load_outcomes, save_outcomes
+from envs.errors import InputError
+from envs.formats import write_parquet
+from mbrl import benchmark as module
+from mbrl.benchmark import Setting, benchmark, latency, select
+from mbrl.benchmark_page import cells, kinds, markdown, row_of
+from mbrl.entrants import entrants, trainings
+from mbrl.plots import front_chart
+from mbrl.side_by_side import Job
+from tests.agents.scenes import clean_traffic
+from tests.mbrl.runs import Quiet
+
+SOME = ("no-action", "idm", "imitation", "mpur", "gradient", "ppo")
+
+
+class Counting(Quiet):
+    """Counts as SB3's training does, too."""
+
+    def reach(self, done: int, **_: float) -> None:
+        self.done = done
+
+
+def in_this_process(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.function(*job.arguments, progress=Counting)
+
+
+def outcomes() -> Outcomes:
+    return evaluate([NoAction()], [clean_traffic(num_cars=24)], split="all", max_cars=5).runs[0].outcomes
+
+
+def test_drives_come_back_from_their_file(tmp_path: Path) -> None:
+    before = outcomes()
+    save_outcomes(tmp_path / "drives.npz", before)
+    after = load_outcomes(tmp_path / "drives.npz")
+    assert (after.dt, after.seconds_per_action) == (before.dt, before.seconds_per_action)
+    for name in ("num_steps", "arrived", "off_road", "min_ttc", "states", "human_states"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    for rule, contact in before.contacts.items():
+        for one, other in zip(after.contacts[rule], contact, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_damaged_file_of_drives_is_named(tmp_path: Path) -> None:
+    (tmp_path / "drives.npz").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match=r"drives\.npz: not a file of drives"):
+        load_outcomes(tmp_path / "drives.npz")
+
+
+def test_everything_needed_is_trained_after_what_it_needs() -> None:
+    for preset in ("quick", "debug"):
+        known = trainings(preset, 3, 1000)  # type: ignore[arg-type]
+        names = [training.name for training in known]
+        assert len(set(names)) == len(names)
+        for k, training in enumerate(known):
+            assert set(training.needs) <= set(names[:k])
+            assert training.config.seed == 3
+        assert {e.trained for e in entrants(preset, 1000) if e.trained} <= set(names)  # type: ignore[arg-type]
+    stages = module._stages(Setting(Path(), ()), select(entrants("quick", 9), ["distilled"]), [0, 1])
+    assert [[job.arguments[1].name for job in stage] for stage in stages] == [
+        ["model", "imitation"] * 2, ["distilled"] * 2
+    ]  # fmt: skip
+
+
+def test_an_unknown_entrant_is_refused_with_all_names() -> None:
+    with pytest.raises(InputError, match=r"unknown entrant 'mpu'.*mpur, distilled"):
+        select(entrants("quick", 1), ["mpu"])
+
+
+class Slow:
+    """Takes a while in every other frame, as one who holds his actions."""
+
+    name, history, seed = "slow", 1, None
+
+    def begin(self, replay: Any) -> None:
+        self.calls = 0
+
+    def act(self, observation: Any) -> np.ndarray:
+        self.calls += 1
+        time.sleep(0.01 * (self.calls % 2))
+        return np.zeros((1, 2))
+
+
+def test_latency_is_that_of_a_decision() -> None:
+    assert 0.01 < latency(Slow(), [clean_traffic(num_cars=24)]) < 0.1
+
+
+def test_the_chart_of_a_front_leaves_out_what_it_cannot_place() -> None:
+    chart = front_chart(
+        {"a": (1.0, 50.0), "b": (100.0, 90.0), "c": (10.0, 20.0), "d": (0.0, 99.0)}, x_label="ms", y_label="%"
+    )
+    assert [f">{name}<" in chart for name in "abcd"] == [True, True, True, False]
+    assert chart.count("font-weight") == 2, "a and b are the front"
+    assert "no finite value" in front_chart({"d": (0.0, 1.0)}, x_label="", y_label="")
+
+
+@pytest.mark.slow
+def test_a_few_entrants_go_from_a_recording_to_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic, out = tmp_path / "traffic.parquet", tmp_path / "out"
+    write_parquet(clean_traffic(num_cars=60), traffic)
+    setting = Setting(out, (traffic,), "debug", rl_steps=256, max_cars=3)
+    first = benchmark(setting, seeds=(0, 1), only=SOME, run_jobs=in_this_process)
+    files = {path: path.read_bytes() for path in out.glob("*/drives/*")}
+    assert len(files) == (4 * 2 + 3) * 4, "three kinds of traffic and a latency"
+
+    def nothing(*_: Any, **__: Any) -> None:
+        raise AssertionError("all of it was done")
+
+    monkeypatch.setattr(torch.optim.Optimizer, "step", nothing)
+    again = benchmark(setting, seeds=(0, 1), only=SOME, run_jobs=in_this_process)
+    assert again == first
+    assert {path: path.read_bytes() for path in out.glob("*/drives/*")} == files
+    assert json.loads((out / "benchmark.json").read_text()) == first
+    for condition in ("blind", "reactive", "perturbed"):
+        assert row_of(first, condition, "mpur")["seeds"] == [0, 1]
+        assert row_of(first, condition, "idm")["seed"] is None
+    assert row_of(first, "blind", "human")["success"] == 1
+    by_name = {e["name"]: e for e in first["entrants"]}
+    assert list(by_name) == ["human", *SOME]
+    assert (by_name["ppo"]["environment_steps"], by_name["mpur"]["environment_steps"]) == (256, 0)
+    assert by_name["mpur"]["training_s"] > by_name["imitation"]["training_s"] > 0
+    assert by_name["idm"]["training_s"] == 0
+    text = (out / "benchmark.md").read_text()
+    assert text == markdown(first)
+    assert "| mpur |" in text
+    assert "planned through the model" in kinds(first)
+    assert cells(first, by_name["ppo"])[-3] == "256"
+    page = (out / "benchmark.html").read_text()
+    assert "Success against time per decision" in page
+    with pytest.raises(InputError, match="another recording"):
+        benchmark(setting._replace(max_cars=2), seeds=(0, 1), only=SOME, run_jobs=in_this_process)
