@@ -13,7 +13,7 @@ from torch import Tensor
 
 from envs.context import Context, context_of_observation, scaled
 from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, Costs
-from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, straight_on
+from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
 from envs.scenes import Scenes
@@ -45,6 +45,12 @@ class Driving(Dynamics):
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
         return drive(state, action, self._dt, self._stride)
+
+    def rollout(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        poses = path(state, actions.repeat_interleave(self._stride, 1), self._dt)[
+            :, self._stride - 1 :: self._stride
+        ]
+        return poses, poses[:, -1]
 
 
 def action_space(size: Tensor) -> Box:

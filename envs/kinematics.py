@@ -80,6 +80,29 @@ def drive(state: Tensor, action: Tensor, dt: float, steps: int) -> Tensor:
     return state
 
 
+def path(state: Tensor, actions: Tensor, dt: float) -> Tensor:
+    """All states that some actions lead to, at once: `step` after `step`, but for rounding.
+
+    With S_t = v_0 + dt (a_1 + ... + a_t), the speed that never falls below 0 is S_t - min(0, S_1, ..., S_t).
+
+    Args:
+        state: (..., 4).
+        actions: (..., T, 2).
+    Returns:
+        (..., T, 4).
+    """
+    x, y, heading, speed = (component[..., None] for component in state.unbind(-1))
+    a, kappa = actions.unbind(-1)
+    free = speed + dt * a.cumsum(-1)
+    after = free - free.cummin(-1).values.clamp(max=0)
+    before = torch.cat([speed, after[..., :-1]], -1)
+    turned = heading + torch.atan(kappa * before * dt).cumsum(-1)
+    facing = torch.cat([heading, turned[..., :-1]], -1)
+    way = before * dt
+    x, y = x + (way * torch.cos(facing)).cumsum(-1), y + (way * torch.sin(facing)).cumsum(-1)
+    return torch.stack([x, y, turned, after], -1)
+
+
 def straight_on(state: Tensor, seconds: Tensor | float) -> Tensor:
     """States (..., 4) after going straight on at constant speed for some time (...)."""
     x, y, heading, speed = state.unbind(-1)

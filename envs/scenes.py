@@ -53,12 +53,15 @@ class Scenes:
             torch.stack([ahead[index], left[index]], -1), intensity, observer, static, start, size, view
         )
 
+    @torch.no_grad()
     def seen_by(self, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Metres (M, N, B, T, P) ahead and to the left of egos at poses (N, B, T, 4) of the points."""
-        ahead, left = self.points[:, None].unbind(-1)
-        steps = poses.shape[2]
-        observer = self.observer[:, :steps, None]
-        return relative_points(ahead[..., :steps, :], left[..., :steps, :], observer, poses[:, :, :, None])
+        return self._seen(poses[:, :, :, None], self.points[:, None, :, : poses.shape[2]])
+
+    def _seen(self, poses: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        observer = self.observer[:, : poses.shape[2]]
+        observer = observer[:, :, None] if poses.dim() == 5 else observer
+        return relative_points(points[..., 0], points[..., 1], observer, poses)
 
     def costs(self, poses: Tensor) -> Costs:
         """Of egos at poses (N, B, T, 4): proximity (K, M, N, B, T), lane and off-road cost (N, B, T).
@@ -68,11 +71,25 @@ class Scenes:
         return Costs(self.proximity(poses, *self.seen_by(poses)), *self.standing(poses))
 
     def proximity(self, poses: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
-        """(K, M, N, B, T), where the points are known (see `seen_by`)."""
-        speed, size = poses.detach()[..., 3:], self.size[:, None, None]
-        near = along_mask(ahead, speed, size) * across_mask(left, size)
-        intensity = self.intensity[:, :, None, :, : poses.shape[2]]
-        return torch.stack([(near * one).amax(-1) for one in intensity])
+        """(K, M, N, B, T), where the points are known to be (see `seen_by`).
+
+        The point that attains the maximum is found without a graph; the gradient is that of this point alone.
+        """
+        speed, size = poses.detach()[..., 3], self.size[:, None]
+        steps = poses.shape[2]
+        with torch.no_grad():
+            near = along_mask(ahead, speed[..., None], size[:, None]) * across_mask(left, size[:, None])
+        points, found = self.points[:, None, :, :steps], []
+        for intensity in self.intensity[:, :, None, :, :steps]:
+            attains = (near * intensity).argmax(-1, keepdim=True)
+            shape = attains.shape[:-1]
+            point = points.expand(*shape, *points.shape[-2:]).gather(
+                -2, attains[..., None].expand(*shape, 1, 2)
+            )
+            there = intensity.expand(*shape, -1).gather(-1, attains)[..., 0]
+            f, aside = self._seen(poses, point[..., 0, :])
+            found.append(there * along_mask(f, speed, size) * across_mask(aside, size))
+        return torch.stack(found)
 
     def standing(self, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Lane and off-road cost (N, B, T): what stands, on a grid around each pose that is as fine as the picture."""

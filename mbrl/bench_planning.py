@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from agents.planning import action_space
+from envs import SAMPLE
 from envs.context import context_of_windows
+from envs.formats import read_parquet
 from envs.parallel import available_threads
 from envs.windows import WindowConfig, WindowSampler
 from mbrl.agents_by_name import PRETRAINED
@@ -37,12 +39,10 @@ def gradient_mpc(repetitions: int = REPETITIONS) -> dict[str, float]:
     `gradient_mpc_ms` imagines FUTURES futures over STEPS steps and improves the plan ITERATIONS times;
     `gradient_mpc_with_u_ms` does so under two dropout masks. The futures are drawn anew for every plan.
     """
-    from mbrl.bench import traffic
-
     trained = load_model(PRETRAINED / "model")
     model = trained.model
     windows = WindowConfig(context=model.timing.context, targets=(), view=model.config.view)
-    context = context_of_windows(WindowSampler([traffic()], windows, batch_size=1, split="all").batch(0))
+    context = context_of_windows(WindowSampler([read_parquet(SAMPLE)], windows, batch_size=1).batch(0))
     planner = GradientPlanner(GradientConfig(horizon=STEPS, num_iterations=ITERATIONS))
     threads = torch.get_num_threads()
     torch.set_num_threads(available_threads())

@@ -135,3 +135,24 @@ def test_step_keeps_dtype_and_leading_shape() -> None:
     state, action = torch.zeros(2, 3, 4), torch.zeros(2, 3, 2)
     out = kinematics.step(state, action, DT)
     assert (out.shape, out.dtype) == (state.shape, torch.float32)
+
+
+def test_a_path_is_its_steps_one_after_the_other() -> None:
+    """Also where it brakes to a standstill, waits, and goes on; and so are its gradients."""
+    rng = torch.Generator().manual_seed(0)
+    state = torch.tensor([[0.0, 0.0, 0.1, 3.0], [5.0, -2.0, -0.2, 12.0], [1.0, 1.0, 0.0, 0.0]]).double()
+    actions = torch.randn(3, 30, 2, generator=rng).double() * torch.tensor([4.0, 0.02])
+    actions[0, :12, 0] = -5.0
+    actions.requires_grad_()
+    found = kinematics.path(state, actions, 0.1)
+    states, now = [], state
+    for action in actions.unbind(1):
+        now = kinematics.step(now, action, 0.1)
+        states.append(now)
+    want = torch.stack(states, 1)
+    np.testing.assert_allclose(found.detach(), want.detach(), atol=1e-9)
+    assert (found[0, :, 3] == 0).sum() > 5
+    towards = torch.randn(want.shape, generator=rng).double()
+    slopes = [torch.autograd.grad((poses * towards).sum(), actions)[0] for poses in (found, want)]
+    standing = (want[..., 3] == 0).any(1)  # where a minimum is attained twice, any of its gradients will do
+    np.testing.assert_allclose(slopes[0][~standing], slopes[1][~standing], atol=1e-9)
