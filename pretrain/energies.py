@@ -15,7 +15,7 @@ stays NaN. -inf is no energy: values follow it, gradients may be NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -105,6 +105,14 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def mlp(sizes: Sequence[int], activation: str = "silu") -> nn.Sequential:
+    """Linear layers from sizes[0] to sizes[-1], with an activation, a key of ACTIVATIONS, between two of them."""
+    layers: list[nn.Module] = []
+    for a, b in pairwise(sizes):
+        layers += [nn.Linear(a, b), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
 @dataclass(frozen=True, kw_only=True)
 class MLPEnergyConfig:
     """Sizes of an MLPEnergy.
@@ -134,10 +142,7 @@ class MLPEnergy(nn.Module):
     def __init__(self, config: MLPEnergyConfig) -> None:
         super().__init__()
         self.confinement = config.confinement
-        layers: list[nn.Module] = []
-        for a, b in pairwise((config.num_inputs, *config.hidden)):
-            layers += [nn.Linear(a, b), ACTIVATIONS[config.activation]()]
-        self.net = nn.Sequential(*layers, nn.Linear((config.num_inputs, *config.hidden)[-1], 1))
+        self.net = mlp((config.num_inputs, *config.hidden, 1), config.activation)
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Energies (N,) of y, (x, y) or (x, y, z), each (N, D_i)."""
