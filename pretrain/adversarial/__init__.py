@@ -1,0 +1,1 @@
+"""Contrasts made by a generator that is trained to find low energies: the critic is the energy."""
