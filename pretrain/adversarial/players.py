@@ -58,7 +58,7 @@ def play(
     Returns:
         The last step's means of both, as "critic.real" or "generator.loss".
     """
-    found = {}
+    found: dict[str, float] = {}
     for player in ["critic"] * critic_steps + ["generator"]:
         means = step(learner, optimisers[player], batch(), generator, player)
         found |= {f"{player}.{name}": value for name, value in means.items()}
