@@ -11,6 +11,7 @@ from pretrain.adversarial.ebgan import EBGAN, AutoEncoderEnergy, EBGANConfig, pu
 from pretrain.adversarial.players import play
 from pretrain.energies import mlp
 from pretrain.learner import step
+from tests.pretrain.adversarial.rings import modes_before_and_after
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -109,6 +110,14 @@ def test_the_generator_comes_to_the_data() -> None:
         play(learner, optimisers, lambda: y, seeded())
         places.append(float(learner.generator.where.detach()))  # type: ignore[arg-type, operator, union-attr]
     assert np.mean(places[-100:]) == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.slow
+def test_the_modes_of_a_ring_are_found() -> None:
+    torch.manual_seed(0)
+    critic = AutoEncoderEnergy(mlp((2, 64, 16), "relu"), mlp((16, 64, 2), "relu"))
+    config = EBGANConfig(num_latent=2, margin=0.1, pull_away=0.02)
+    assert modes_before_and_after(EBGAN(config, critic, mlp((2, 64, 64, 2), "relu")), 600, 1) == (0, 4)
 
 
 @pytest.mark.parametrize("wrong", [{"num_latent": 0}, {"margin": 0.0}, {"pull_away": -1.0}])

@@ -1,4 +1,4 @@
-"""WGAN's penalty in closed form, its optimum for a linear critic, clipping, and a ring of Gaussians that is learned."""
+"""WGAN's penalty in closed form, its optimum for a linear critic, clipping, and a ring of Gaussians."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pretrain.adversarial.players import play
 from pretrain.adversarial.wgan import WGAN, WGANConfig, slope_penalty
-from pretrain.data import mixture_of_gaussians
 from pretrain.energies import MLPEnergy, MLPEnergyConfig, mlp
 from pretrain.learner import step
+from tests.pretrain.adversarial.rings import modes_before_and_after
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -134,27 +134,12 @@ def test_the_same_seed_plays_the_same_game() -> None:
     assert game() == game()
 
 
-def covered(samples: Tensor, modes: int, std: float) -> int:
-    """Modes within three deviations of which there are at least a quarter of the samples that are their due."""
-    angle = torch.arange(modes) * (2 * np.pi / modes)
-    distance = torch.cdist(samples, torch.stack([angle.cos(), angle.sin()], 1))
-    near = torch.bincount(distance.argmin(1)[distance.amin(1) < 3 * std], minlength=modes)
-    return int((near > len(samples) / modes / 4).sum())
-
-
 @pytest.mark.slow
 def test_the_modes_of_a_ring_are_found() -> None:
-    modes, std, generator = 4, 0.15, seeded()
     torch.manual_seed(0)
     critic = MLPEnergy(MLPEnergyConfig(num_inputs=2, hidden=(64, 64)))
     learner = WGAN(WGANConfig(num_latent=2, penalty=1.0), critic, mlp((2, 64, 64, 2)))
-    optimisers = {p: torch.optim.Adam(learner.parameters_of(p), 2e-3, (0.5, 0.9)) for p in learner.players}
-    with torch.no_grad():
-        assert covered(learner.sample(1000, generator), modes, std) <= 1
-    for _ in range(400):
-        play(learner, optimisers, lambda: mixture_of_gaussians(128, generator, modes, std), generator, 3)
-    with torch.no_grad():
-        assert covered(learner.sample(1000, generator), modes, std) == modes
+    assert modes_before_and_after(learner, 400, 3) == (0, 4)
 
 
 @pytest.mark.parametrize(
