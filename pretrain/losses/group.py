@@ -3,8 +3,8 @@
     L = -log exp(-F+ / tau) / (exp(-F+ / tau) + sum_k exp(-F-_k / tau))
 
 Source: van den Oord, Li, Vinyals, arXiv:1807.03748, equation 4, with the score log f = -F / tau. It is 1/tau times the
-NLL loss over the group. With K contrasts drawn from p(y) and the best F, log(K + 1) - L is a lower bound of the mutual
-information of x and y, and can never exceed log(K + 1).
+NLL loss over the group. With K contrasts drawn from p(y), log(K + 1) minus the mean of L is a lower bound of the mutual
+information of x and y, which can never exceed log(K + 1) and is best at F = -log p(y | x) / p(y).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pretrain.energies import Energy
 from pretrain.losses.per_answer import nll
@@ -44,3 +44,18 @@ def all_pairs(energy: Energy, x: Tensor, y: Tensor) -> Tensor:
     """F(x_i, y_j), (N, M), of x (N, ...) and y (M, ...), by one call on N M pairs."""
     n, m = len(x), len(y)
     return energy(x.repeat_interleave(m, 0), y.repeat(n, *[1] * (y.dim() - 1))).view(n, m)
+
+
+class BilinearEnergy(nn.Module):
+    """F(x, y) = -y . W x: of contrastive predictive coding (its equation 3), x a context and y a code some steps ahead.
+
+    One per number of steps ahead. W starts at 0, where every answer is as good.
+    """
+
+    def __init__(self, size_x: int, size_y: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size_y, size_x))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """(N,) of x (N, size_x) and y (N, size_y)."""
+        return -((x @ self.weight.T) * y).sum(-1)

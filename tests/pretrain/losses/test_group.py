@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain.losses.group import all_pairs, info_nce, info_nce_in_batch
+from pretrain.losses.group import BilinearEnergy, all_pairs, info_nce, info_nce_in_batch
 
 INF = math.inf
 
@@ -63,6 +63,27 @@ def test_with_the_true_density_ratio_it_bounds_the_mutual_information() -> None:
     assert bound(0.5) < bound(1.0)
     assert bound(2.0) < bound(1.0)
     assert bound(0.0) == pytest.approx(0)
+
+
+def test_a_bilinear_energy_learns_what_goes_with_what() -> None:
+    """y is a turned and stretched x of two dimensions: the best W maps x near y, and the bound rises from 0."""
+    rng = torch.Generator().manual_seed(0)
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    energy = BilinearEnergy(2, 2)
+    optimiser = torch.optim.Adam(energy.parameters(), 0.1)
+    bounds = []
+    for _ in range(60):
+        x = torch.randn(64, 2, generator=rng)
+        y = x @ turn.T + 0.3 * torch.randn(64, 2, generator=rng)
+        loss = info_nce_in_batch(all_pairs(energy, x, y)).mean()
+        bounds.append(math.log(64) - float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert bounds[0] == pytest.approx(0, abs=1e-5)
+    assert bounds[-1] > 0.5
+    weight = energy.weight.detach()
+    np.testing.assert_allclose(weight / weight.norm() * math.sqrt(2), turn, atol=0.2)
 
 
 def test_masked_contrasts_are_absent_and_none_leave_nothing_to_tell_apart() -> None:
