@@ -1,9 +1,9 @@
 """EBGAN and WGAN-GP on a ring of eight Gaussians: does the generator find them, and is the critic an energy?
 
 Reported: the modes that samples cover (a mode is covered when at least a quarter of its due samples lie within three
-deviations of its centre), the share of samples that near to any centre, and the probability that the critic ranks a
-held-out point below a point of noise that is uniform over the square. Controls are the same pair before training and,
-for the share, the noise.
+deviations of its centre), the share of samples that lie so near to any centre, and the probability that the critic
+ranks a held-out point below a point of noise that is uniform over the square. Controls are the same pair before
+training and, for the share, the noise.
 """
 
 from __future__ import annotations
