@@ -1,0 +1,194 @@
+"""Score matching where the score is known: a Gaussian's precision, and the field around eight modes on a circle.
+
+The field is the gradient of a small net's energy. Its error is E |s - s*|^2 / E |s*|^2 over fresh draws, s* the true
+score: of the data for exact and sliced score matching, of the data blurred by its noise for denoising. Controls are the
+same energy before training, and for the field also the Gaussian with the data's mean and covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pretrain.data import mixture_of_gaussians
+from pretrain.experiments.figures import pixels
+from pretrain.experiments.outcome import Claim, Experiment, Outcome
+from pretrain.learner import step
+from pretrain.score_matching import (
+    DenoisingConfig,
+    DenoisingScoreMatching,
+    Score,
+    ScoreMatching,
+    SlicedScoreMatching,
+    score_of,
+)
+
+UNITS = 5
+BLUR = 0.3  # deviation of the noise of denoising, for the Gaussian whose deviations are about 1
+MODES = 8
+STD = 0.15  # of a mode
+SIGMA = 0.1  # deviation of the noise of denoising, for the field
+METHODS: dict[str, Callable[[nn.Module, float], ScoreMatching]] = {
+    "exact": lambda model, sigma: ScoreMatching(model),
+    "sliced": lambda model, sigma: SlicedScoreMatching(model),
+    "denoising": lambda model, sigma: DenoisingScoreMatching(model, DenoisingConfig(sigma=sigma)),
+}
+
+
+def run(seed: int, quick: bool) -> Outcome:
+    """numbers: "precision <method>", relative error |P - P*| / |P*| (Frobenius); "field <method>", the error above."""
+    generator = torch.Generator().manual_seed(seed)
+    numbers = precision_errors(500 if quick else 5000, generator)
+    fields: dict[str, Score] = {}
+    train = mixture_of_gaussians(1000 if quick else 10_000, generator, MODES, STD)
+    fresh = mixture_of_gaussians(4000, generator, MODES, STD)
+    for method, make in METHODS.items():
+        width = SIGMA if method == "denoising" else 0.0
+        judged = fresh + width * torch.randn(fresh.shape, generator=generator)
+        true = score_of(lambda y, width=width: circle(y, (STD**2 + width**2) ** 0.5))  # type: ignore[misc]
+        learner = make(Net(generator), SIGMA)
+        numbers[f"field {method} untrained"] = error(learner.score, true, judged)
+        descend(learner, train, 100 if quick else 1500, generator)
+        numbers[f"field {method}"] = error(learner.score, true, judged)
+        numbers[f"field {method} Gaussian"] = error(gaussian_score(train, width), true, judged)
+        fields[method] = learner.score
+    fields["true"] = score_of(lambda y: circle(y, STD))
+    return Outcome(numbers, {"field": draw_fields(fields, fresh[:400])})
+
+
+class Quadratic(nn.Module):
+    """F = y' P y / 2, P symmetric, the identity at first."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.root = nn.Parameter(torch.eye(units, dtype=torch.float64))
+
+    def precision(self) -> Tensor:
+        return (self.root + self.root.T) / 2
+
+    def forward(self, y: Tensor) -> Tensor:
+        return ((y @ self.precision()) * y).sum(1) / 2
+
+
+def precision_errors(num: int, generator: torch.Generator) -> dict[str, float]:
+    """Of what each method finds from `num` samples of a random Gaussian."""
+    eye = torch.eye(UNITS, dtype=torch.float64)
+    turned, _ = torch.linalg.qr(torch.randn(UNITS, UNITS, generator=generator, dtype=torch.float64))
+    root = turned @ torch.diag(torch.linspace(0.5, 1.5, UNITS, dtype=torch.float64))
+    y = torch.randn(num, UNITS, generator=generator, dtype=torch.float64) @ root.T
+    want = torch.linalg.inv(root @ root.T)
+
+    def relative(P: Tensor) -> float:
+        return float((P - want).norm() / want.norm())
+
+    numbers = {
+        "precision untrained": relative(eye),
+        "precision likelihood": relative((y.T @ y / num).inverse()),
+    }
+    noise_seed = int(torch.randint(2**31, (1,), generator=generator))
+    for method, make in METHODS.items():
+        model = Quadratic(UNITS)
+        minimise(make(model, BLUR), y, noise_seed)
+        P = model.precision().detach()
+        numbers[f"precision {method}"] = relative(P)
+        if method == "denoising":  # P = (S + e^2 I)^-1
+            numbers["precision denoising corrected"] = relative((P.inverse() - BLUR**2 * eye).inverse())
+    return numbers
+
+
+def minimise(learner: ScoreMatching, y: Tensor, noise_seed: int) -> None:
+    """By L-BFGS; the noise, if any, is drawn once and for all."""
+    optimiser = torch.optim.LBFGS(learner.parameters(), max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        terms = learner.terms(y, torch.Generator().manual_seed(noise_seed))
+        value = torch.stack(list(terms.values())).sum(0).mean()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+
+
+class Net(nn.Module):
+    """F of y (N, 2), twice differentiable, with a bowl that keeps it from falling far away."""
+
+    def __init__(self, generator: torch.Generator, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1)
+        )
+        for parameter in self.layers.parameters():
+            bound = parameter.shape[-1] ** -0.5 if parameter.dim() == 2 else 0.5
+            parameter.data.uniform_(-bound, bound, generator=generator)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.layers(2 * y)[:, 0] + (y**2).sum(1) / 2
+
+
+def descend(learner: ScoreMatching, y: Tensor, steps: int, generator: torch.Generator) -> None:
+    """By Adam, whose rate falls to 0."""
+    optimiser = torch.optim.Adam(learner.parameters(), lr=5e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        step(learner, optimiser, y[torch.randint(len(y), (256,), generator=generator)], generator)
+        schedule.step()
+
+
+def circle(y: Tensor, std: float) -> Tensor:
+    """-log p (N,) of the modes, up to a constant."""
+    angle = torch.arange(MODES) * (2 * np.pi / MODES)
+    centres = torch.stack([torch.cos(angle), torch.sin(angle)], 1)
+    return -torch.logsumexp(-((y[:, None] - centres) ** 2).sum(2) / (2 * std**2), 1)
+
+
+def gaussian_score(y: Tensor, width: float) -> Score:
+    """Of the Gaussian with the mean and covariance of y blurred by N(0, width^2 I)."""
+    precision = (y.T.cov() + width**2 * torch.eye(2)).inverse()
+    return lambda at: -(at - y.mean(0)) @ precision
+
+
+def error(score: Score, true: Score, y: Tensor) -> float:
+    """E |s - s*|^2 / E |s*|^2."""
+    with torch.no_grad():
+        return float((score(y) - true(y)).square().sum() / true(y).square().sum())
+
+
+def draw_fields(fields: dict[str, Score], data: Tensor) -> NDArray:
+    """Arrows of each field on a grid, over some data; lengths are those of the score, shortened far out."""
+    from matplotlib.figure import Figure
+
+    line = torch.linspace(-1.6, 1.6, 21)
+    grid = torch.cartesian_prod(line, line)
+    figure = Figure(figsize=(3.6 * len(fields), 3.8), dpi=100, layout="constrained")
+    for k, (name, score) in enumerate(fields.items()):
+        with torch.no_grad():
+            s = score(grid)
+        arrows = s / (10 + s.norm(dim=1, keepdim=True))
+        axes = figure.add_subplot(1, len(fields), k + 1)
+        axes.plot(data[:, 0], data[:, 1], ".", color="0.75", markersize=2)
+        axes.quiver(
+            grid[:, 0], grid[:, 1], arrows[:, 0], arrows[:, 1], s.norm(dim=1).clamp(max=40),
+            cmap="viridis", angles="xy", scale=14, width=0.005,
+        )  # fmt: skip
+        axes.set(title=name, aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    return pixels(figure)
+
+
+EXPERIMENT = Experiment(
+    name="score",
+    question="Does score matching find a Gaussian's precision, and the field of a density with eight modes?",
+    run=run,
+    claims=(
+        Claim("precision exact", "below", "precision untrained", 0.1),
+        Claim("precision sliced", "below", "precision untrained", 0.2),
+        Claim("precision denoising corrected", "below", "precision untrained", 0.2),
+        Claim("precision denoising corrected", "below", "precision denoising", 0.5),
+        *(Claim(f"field {m}", "below", f"field {m} untrained", 0.5) for m in METHODS),
+        *(Claim(f"field {m}", "below", f"field {m} Gaussian", 0.5) for m in METHODS),
+    ),
+)
