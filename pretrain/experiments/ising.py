@@ -42,9 +42,9 @@ METHODS = ("exact", "CD-1", "CD-5", "PCD-1", "NCE", "MPF", "ratio matching")
 class Training:
     """How the methods with chains are trained: SGD, whose rate falls to 0; the mean over the second half is kept."""
 
-    steps: int = 600
-    batch: int = 250
-    rate: float = 0.1
+    steps: int = 300
+    batch: int = 1000
+    rate: float = 0.2
 
 
 def run(seed: int, quick: bool) -> Outcome:

@@ -51,7 +51,7 @@ def run(seed: int, quick: bool) -> Outcome:
     """numbers: "<sampler> ess per 1000 gradients" of the mean along the widest axis, "<sampler> variance error", the
     largest relative error of an axis's variance, "<sampler> acceptance"; "hmc over mala", the ratio of the first.
     """
-    gradients = 600 if quick else 15_000
+    gradients = 600 if quick else 7500
     generator = torch.Generator().manual_seed(seed)
     turned, _ = torch.linalg.qr(torch.randn(10, 10, generator=generator, dtype=torch.float64))
     world = World(axes=turned, scales=torch.logspace(-1, 0, 10, dtype=torch.float64))
