@@ -9,6 +9,8 @@ Data Analysis" (3rd ed., section 11.5); Geyer, "Practical Markov chain Monte Car
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,11 @@ def effective_sample_size(samples: Tensor) -> Tensor:
     pairs = rho[: num // 2 * 2].unflatten(0, (-1, 2)).sum(1)
     positive = (pairs > 0).int().cumprod(0).bool()
     summed = torch.where(positive, pairs.cummin(0).values, 0).sum(0)
-    return num * chains / (2 * summed - 1)  # rho_0 = 1 is in the sum, and counts once
+    least = 1 / math.log10(
+        num * chains
+    )  # as Stan does: chains that swing to and fro would be worth any number
+    correlation = (2 * summed - 1).clamp(min=least)  # rho_0 = 1 is in the sum, and counts once
+    return torch.where(total > 0, num * chains / correlation, torch.nan)
 
 
 def autocovariance(samples: Tensor) -> Tensor:

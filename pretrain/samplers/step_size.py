@@ -56,14 +56,20 @@ def adapted(
     """Run all chains for `steps` steps while one step size for all is sought, beginning at the sampler's.
 
     Chains whose step size still changes are not those of p: throw their states away, but for the last as a start.
+
+    Raises:
+        ValueError: steps is less than 1.
+        FloatingPointError: the energy of a start is not finite.
     """
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1")
     config = config or DualAveragingConfig()
-    point, shrink = sampler.begin(energy, start.detach()), math.log(10 * sampler.step)
+    point, mu = sampler.begin(energy, start.detach()), math.log(10 * sampler.step)
     h, log_step, log_mean = 0.0, math.log(sampler.step), 0.0
     for m in range(1, steps + 1):
         trial = sampler.with_step(math.exp(log_step))
         point, acceptance, _ = trial.move(energy, point, trial.noise(energy, point.y, generator))
         h += (config.target - float(acceptance.mean()) - h) / (m + config.t0)
-        log_step = shrink - math.sqrt(m) / config.gamma * h
+        log_step = mu - math.sqrt(m) / config.gamma * h
         log_mean += m**-config.kappa * (log_step - log_mean)
     return Adapted(sampler.with_step(math.exp(log_mean)), point.y)

@@ -36,6 +36,13 @@ def test_chains_that_disagree_are_worth_little() -> None:
     assert float(effective_sample_size(samples)) < 50
 
 
+def test_chains_that_stand_still_or_swing_are_worth_nothing_definite() -> None:
+    still = torch.full((10, 2), 3.0)
+    swing = (torch.arange(100) % 2 * 2.0 - 1)[:, None].repeat(1, 2)
+    assert effective_sample_size(still).isnan()
+    assert float(effective_sample_size(swing)) == pytest.approx(200 * math.log10(200), rel=1e-3)
+
+
 def test_coordinates_are_judged_one_by_one() -> None:
     samples = torch.stack([autoregressive(0.0), 5 + 100 * autoregressive(0.9)], 2)
     each = [effective_sample_size(samples[..., k]) for k in range(2)]

@@ -116,5 +116,10 @@ def test_a_step_is_found_for_langevin_too() -> None:
 def test_a_wrong_config_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
         HMCConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_search_for_a_step_is_checked() -> None:
     with pytest.raises(ValueError, match="target=1"):
         DualAveragingConfig(target=1.0)
+    with pytest.raises(ValueError, match="steps=0"):
+        adapted(HMC(HMCConfig()), gaussian, torch.zeros(1, 2), 0, generator())
