@@ -1,0 +1,68 @@
+"""Contracting auto-encoder: the code may not follow y, but where reconstruction needs it to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.autoencoders.autoencoder import AutoEncoder, squared_distance
+from pretrain.learner import Terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractingConfig:
+    """contraction: lambda."""
+
+    contraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.contraction > 0:
+            raise ValueError(f"contraction={self.contraction} must be positive")
+
+
+class ContractingAutoEncoder(AutoEncoder):
+    """A penalty on the encoder's Jacobian, at the data.
+
+        loss = ||y - g(f(y))||^2 + lambda ||df/dy||_F^2
+
+    A decoder of large weights would undo it: use one that is bounded, or the encoder's transpose. Source: Rifai,
+    Vincent, Muller, Glorot and Bengio, "Contractive auto-encoders", 2011.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, config: ContractingConfig) -> None:
+        super().__init__(encoder, decoder)
+        self.config = config
+
+    def terms(self, y: Tensor, generator: torch.Generator, player: str = "model") -> Terms:
+        return {
+            "reconstruction": squared_distance(y, self.reconstruct(y)),
+            "contraction": self.config.contraction * jacobian_norm(self.encode, y),
+        }
+
+
+def jacobian_norm(f: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
+    """||df/dy||_F^2 (N,) at y (N, ...), exact, differentiable in f's parameters.
+
+    f maps every sample by itself to (N, K); one pass back for each of the K.
+    """
+    with torch.enable_grad():
+        at = y.detach().requires_grad_()
+        z = f(at)
+        rows = [torch.autograd.grad(z[:, k].sum(), at, create_graph=True)[0] for k in range(z.shape[1])]
+        return torch.stack([row.square().flatten(1).sum(1) for row in rows]).sum(0)
+
+
+class TiedDecoder(nn.Module):
+    """W^T z + b, W the weight (K, D) of the encoder's linear layer: what the code loses in scale, this loses too."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+        self.bias = nn.Parameter(torch.zeros(layer.in_features))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, D) of z (N, K)."""
+        return z @ self.layer.weight + self.bias
