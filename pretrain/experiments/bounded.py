@@ -1,0 +1,193 @@
+"""Energies that are bounded by construction: what each can and cannot follow, in the plane and on natural images.
+
+In the plane: the lecture's spiral and parabola, held out, against the same points with the second coordinate shuffled
+among them; `ranked` is the probability that a point of data has the lower energy. On images: nats per dimension of
+patches of images that were not learned from, after PCA to 24 dimensions of variance 1 (on the others). ICA: the Amari
+distance to a known mixing. scikit-learn's own K-means, mixture and FastICA stand beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pretrain.bounded import (
+    ICA,
+    PCA,
+    GaussianMixture,
+    GaussianMixtureConfig,
+    ICAConfig,
+    KMeans,
+    KMeansConfig,
+    PCAConfig,
+    amari_distance,
+)
+from pretrain.data import HELD_OUT_IMAGES, natural_patches, parabola, spiral
+from pretrain.experiments.figures import pixels
+from pretrain.experiments.outcome import Claim, Experiment, Outcome
+from pretrain.experiments.training import train
+from pretrain.flows import Flow, RealNVP, RealNVPConfig, SplineFlow, SplineFlowConfig
+
+Energies = dict[str, Callable[[Tensor], Tensor]]
+TOYS = {"spiral": spiral, "parabola": parabola}
+NUM_CODES = 20  # of K-means and of the mixture in the plane
+NUM_DIMENSIONS = 24  # of patches
+
+
+def run(seed: int, quick: bool) -> Outcome:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        rng = torch.Generator().manual_seed(seed)
+        numbers, learned = {}, {}
+        for toy in TOYS:
+            found, learned[toy] = in_the_plane(toy, rng, quick)
+            numbers |= found
+        numbers |= on_patches(rng, quick) | of_a_mixing(rng, quick)
+        return Outcome(numbers, {"surfaces": surfaces(learned)})
+
+
+def points(toy: str, num: int, rng: torch.Generator) -> Tensor:
+    """(N, 2), of a size that flows like."""
+    return 2 * TOYS[toy](num, rng, 0.02)
+
+
+def in_the_plane(toy: str, rng: torch.Generator, quick: bool) -> tuple[dict[str, float], Energies]:
+    from sklearn.cluster import KMeans as TheirKMeans
+    from sklearn.metrics import roc_auc_score
+    from sklearn.mixture import GaussianMixture as TheirMixture
+
+    y, held_out = points(toy, 2000, rng), points(toy, 1000, rng)
+    shuffled = torch.stack([held_out[:, 0], held_out[torch.randperm(1000, generator=rng), 1]], 1)
+    fitted: dict[str, PCA | KMeans | GaussianMixture | ICA] = {
+        "pca": PCA(PCAConfig(dim=2, num_components=1)),
+        "kmeans": KMeans(KMeansConfig(dim=2, num_codes=NUM_CODES)),
+        "gaussian": GaussianMixture(GaussianMixtureConfig(dim=2, num_components=1)),
+        "mixture": GaussianMixture(GaussianMixtureConfig(dim=2, num_components=NUM_CODES)),
+        "ica": ICA(ICAConfig(dim=2)),
+    }
+    flows: dict[str, Flow] = {
+        "realnvp": RealNVP(RealNVPConfig(dim=2)),
+        "spline": SplineFlow(SplineFlowConfig(dim=2)),
+    }
+    for method in fitted.values():
+        method.fit(y, rng)
+    for flow in flows.values():
+        train(flow, y, rng, num_steps=5 if quick else 1000, batch=256, rate=5e-3)
+    energies: Energies = {name: method.energy for name, method in [*fitted.items(), *flows.items()]}
+    numbers = {}
+    for name, energy in energies.items():
+        with torch.no_grad():
+            low, high = energy(held_out), energy(shuffled)
+        is_shuffled = [0] * len(low) + [1] * len(high)
+        numbers[f"{toy}/{name}/energy"] = float(low.mean())
+        numbers[f"{toy}/{name}/energy_shuffled"] = float(high.mean())
+        numbers[f"{toy}/{name}/ranked"] = float(roc_auc_score(is_shuffled, torch.cat([low, high]).numpy()))
+    theirs = TheirKMeans(NUM_CODES, n_init=10, random_state=0).fit(y.numpy())
+    numbers[f"{toy}/sklearn_kmeans/energy"] = -float(theirs.score(held_out.numpy())) / len(held_out)
+    mixture = TheirMixture(NUM_CODES, random_state=0).fit(y.numpy())
+    numbers[f"{toy}/sklearn_mixture/energy"] = -float(mixture.score(held_out.numpy()))
+    return numbers, energies
+
+
+def on_patches(rng: torch.Generator, quick: bool) -> dict[str, float]:
+    """Held-out nats per dimension."""
+    num = 1000 if quick else 10_000
+    y = natural_patches(num, 8, rng)
+    held_out = natural_patches(2000, 8, rng, HELD_OUT_IMAGES)
+    pca = PCA(PCAConfig(dim=64, num_components=NUM_DIMENSIONS))
+    pca.fit(y)
+    y, held_out = (pca.encode(part) / pca.variances.sqrt() for part in (y, held_out))
+    fitted: dict[str, GaussianMixture | ICA] = {
+        "gaussian": GaussianMixture(GaussianMixtureConfig(dim=NUM_DIMENSIONS, num_components=1)),
+        "mixture": GaussianMixture(GaussianMixtureConfig(dim=NUM_DIMENSIONS, num_components=8)),
+        "ica": ICA(ICAConfig(dim=NUM_DIMENSIONS)),
+    }
+    flows: dict[str, Flow] = {
+        "realnvp": RealNVP(RealNVPConfig(dim=NUM_DIMENSIONS, num_layers=6)),
+        "spline": SplineFlow(SplineFlowConfig(dim=NUM_DIMENSIONS, num_layers=4, bound=6.0)),
+    }
+    for method in fitted.values():
+        method.fit(y, rng)
+    for flow in flows.values():
+        train(flow, y, rng, num_steps=3 if quick else 1000, batch=256, rate=2e-3)
+    energies: Energies = {name: method.energy for name, method in [*fitted.items(), *flows.items()]}
+    with torch.no_grad():
+        return {
+            f"patches/{name}/energy": float(energy(held_out).mean()) / NUM_DIMENSIONS
+            for name, energy in energies.items()
+        }
+
+
+def of_a_mixing(rng: torch.Generator, quick: bool) -> dict[str, float]:
+    """Amari distances to the mixing of four peaked and four flat sources."""
+    from sklearn.decomposition import FastICA
+
+    u = 2 * torch.rand(500 if quick else 5000, 8, generator=rng) - 1
+    peaked = -u.sign() * torch.log1p(-u.abs())
+    mixing = torch.randn(8, 8, generator=rng)
+    y = torch.cat([peaked[:, :4], u[:, 4:]], 1) @ mixing.T
+    ica = ICA(ICAConfig(dim=8))
+    ica.fit(y)
+    theirs = FastICA(whiten="unit-variance", random_state=0, max_iter=2000, tol=1e-3).fit(y.numpy())
+    whitening = torch.linalg.inv(torch.linalg.cholesky(torch.cov(y.T)))
+    return {
+        "mixing/ica": amari_distance(ica.unmixing, mixing),
+        "mixing/sklearn_fastica": amari_distance(torch.from_numpy(theirs.components_).float(), mixing),
+        "mixing/whitening": amari_distance(whitening, mixing),
+    }
+
+
+def surfaces(learned: dict[str, Energies]) -> NDArray:
+    """A row for each toy, a column for each method: the energy, dark where low, arrows down it, and data."""
+    from matplotlib.figure import Figure
+
+    names = [name for name in learned["spiral"] if name != "gaussian"]
+    figure = Figure(figsize=(2.6 * len(names), 5.6), dpi=100, layout="constrained")
+    for row, toy in enumerate(learned):
+        low, high = (-2.6, 2.6) if toy == "spiral" else (-2.6, 3.2)
+        data = points(toy, 300, torch.Generator().manual_seed(0))
+        for column, name in enumerate(names):
+            axes = figure.add_subplot(len(learned), len(names), row * len(names) + column + 1)
+            side = torch.linspace(low, high, 101)
+            with torch.no_grad():
+                surface = learned[toy][name](torch.cartesian_prod(side, side)).view(101, 101).T.numpy()
+            levels = np.quantile(surface, np.linspace(0, 0.95, 18))
+            axes.contourf(side, side, surface, levels=np.unique(levels), extend="max", cmap="viridis")
+            coarse = torch.linspace(low, high, 18)[1:-1]
+            at = torch.cartesian_prod(coarse, coarse).requires_grad_()
+            (slope,) = torch.autograd.grad(learned[toy][name](at).sum(), at)
+            down = torch.nn.functional.normalize(-slope, dim=1)
+            axes.quiver(*at.detach().T, *down.T, color="white", alpha=0.5, scale=26, width=0.004)
+            axes.scatter(data[:, 0], data[:, 1], s=2, color="#ff8c42", linewidths=0)
+            axes.set(xlim=(low, high), ylim=(low, high), xticks=[], yticks=[], aspect="equal")
+            axes.set_title(name if row == 0 else "", fontsize=11)
+    return pixels(figure)
+
+
+EXPERIMENT = Experiment(
+    "bounded",
+    "Which data do energies follow whose low volume is bounded by construction?",
+    run,
+    (
+        *(
+            Claim(f"{toy}/{name}/ranked", "above", f"{toy}/pca/ranked")
+            for toy in TOYS
+            for name in ("kmeans", "mixture", "realnvp", "spline")
+        ),
+        *(
+            Claim(f"{toy}/{name}/energy", "below", f"{toy}/gaussian/energy")
+            for toy in TOYS
+            for name in ("mixture", "realnvp", "spline")
+        ),
+        *(
+            Claim(f"patches/{name}/energy", "below", "patches/gaussian/energy")
+            for name in ("mixture", "ica", "realnvp", "spline")
+        ),
+        *(Claim(f"{toy}/kmeans/energy", "below", f"{toy}/sklearn_kmeans/energy", 1.1) for toy in TOYS),
+        Claim("mixing/ica", "below", "mixing/whitening", 0.3),
+    ),
+)
