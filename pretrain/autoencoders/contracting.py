@@ -46,13 +46,14 @@ class ContractingAutoEncoder(AutoEncoder):
 def jacobian_norm(f: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
     """||df/dy||_F^2 (N,) at y (N, ...), exact, differentiable in f's parameters.
 
-    f maps every sample by itself to (N, K); one pass back for each of the K.
+    f maps every sample by itself to (N, K); all K rows of the Jacobian, (K, N, ...), are in memory at once.
     """
     with torch.enable_grad():
         at = y.detach().requires_grad_()
         z = f(at)
-        rows = [torch.autograd.grad(z[:, k].sum(), at, create_graph=True)[0] for k in range(z.shape[1])]
-        return torch.stack([row.square().flatten(1).sum(1) for row in rows]).sum(0)
+        units = torch.eye(z.shape[1]).to(z)[:, None].expand(-1, *z.shape)
+        (rows,) = torch.autograd.grad(z, at, units, create_graph=True, is_grads_batched=True)
+        return rows.square().flatten(2).sum((0, 2))
 
 
 class TiedDecoder(nn.Module):

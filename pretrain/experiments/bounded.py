@@ -42,7 +42,8 @@ def run(seed: int, quick: bool) -> Outcome:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         rng = torch.Generator().manual_seed(seed)
-        numbers, learned = {}, {}
+        numbers: dict[str, float] = {}
+        learned: dict[str, Energies] = {}
         for toy in TOYS:
             found, learned[toy] = in_the_plane(toy, rng, quick)
             numbers |= found
@@ -142,7 +143,7 @@ def of_a_mixing(rng: torch.Generator, quick: bool) -> dict[str, float]:
 
 
 def surfaces(learned: dict[str, Energies]) -> NDArray:
-    """A row for each toy, a column for each method: the energy, dark where low, arrows down it, and data."""
+    """A row for each toy, a column for each method: the energy's rank, dark where low, arrows down it, data."""
     from matplotlib.figure import Figure
 
     names = [name for name in learned["spiral"] if name != "gaussian"]
@@ -155,8 +156,8 @@ def surfaces(learned: dict[str, Energies]) -> NDArray:
             side = torch.linspace(low, high, 101)
             with torch.no_grad():
                 surface = learned[toy][name](torch.cartesian_prod(side, side)).view(101, 101).T.numpy()
-            levels = np.quantile(surface, np.linspace(0, 0.95, 18))
-            axes.contourf(side, side, surface, levels=np.unique(levels), extend="max", cmap="viridis")
+            rank = surface.ravel().argsort(kind="stable").argsort().reshape(surface.shape) / surface.size
+            axes.contourf(side, side, rank, levels=np.linspace(0, 1, 21), cmap="viridis")
             coarse = torch.linspace(low, high, 18)[1:-1]
             at = torch.cartesian_prod(coarse, coarse).requires_grad_()
             (slope,) = torch.autograd.grad(learned[toy][name](at).sum(), at)

@@ -1,0 +1,227 @@
+"""Auto-encoders of digits: what their energies tell from noise, and what their codes know.
+
+Of held-out MNIST:
+- `error`: squared error of the reconstruction, per pixel; `denoised`: of noisy digits' reconstructions, to the clean ones.
+- `ranked`: the probability that a digit has a lower energy than one whose pixels were shuffled.
+- `contrast`: the mean energy of digits with Gaussian noise of deviation 0.3 over that of clean ones.
+- `probe`: accuracy of a linear classifier of the code with 100 labels.
+
+Controls: PCA of 32 components, the raw pixels, a random encoder, and `plain`, the networks of `denoising` with nothing
+but reconstruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pretrain.autoencoders import (
+    VAE,
+    VQVAE,
+    AutoEncoder,
+    ContractingAutoEncoder,
+    ContractingConfig,
+    DenoisingAutoEncoder,
+    DenoisingConfig,
+    SaturatingAutoEncoder,
+    SaturatingConfig,
+    SparseAutoEncoder,
+    SparseConfig,
+    TiedDecoder,
+    VAEConfig,
+    VQConfig,
+)
+from pretrain.bounded import PCA, PCAConfig
+from pretrain.data import Labelled, mnist
+from pretrain.experiments.figures import pixels
+from pretrain.experiments.outcome import Claim, Experiment, Outcome
+from pretrain.experiments.training import few_of_each, probe, train
+from pretrain.networks import mlp
+
+NUM_PIXELS = 784
+NUM_UNITS = 256
+NUM_CODES = 64  # of the VQ-VAE's dictionary
+NOISE = 0.3
+LABELS_PER_DIGIT = 10
+
+OfRows = Callable[[Tensor], Tensor]
+
+
+class Method(NamedTuple):
+    """A code, a reconstruction and an energy, of rows (N, 784)."""
+
+    encode: OfRows
+    reconstruct: OfRows
+    energy: OfRows
+
+
+def run(seed: int, quick: bool) -> Outcome:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        rng = torch.Generator().manual_seed(seed)
+        labelled, held_out = mnist("train"), mnist("test")
+        y, test = labelled.images.flatten(1), held_out.images.flatten(1)
+        pca = PCA(PCAConfig(dim=NUM_PIXELS, num_components=32))
+        pca.fit(y)
+        methods = {"pca": Method(pca.encode, lambda y: pca.decode(pca.encode(y)), pca.energy)}
+        vae, vq, others = variational(), quantised(), regularised()
+        for learner in (vae, vq, *others.values()):
+            train(learner, y, rng, num_steps=5 if quick else 1500, batch=64, rate=2e-3)
+        methods |= {name: Method(one.encode, one.reconstruct, one.energy) for name, one in others.items()}
+        methods["vq"] = Method(lambda y: vq.encode(y).flatten(1), vq.reconstruct, vq.energy)
+        methods["vae"] = Method(
+            lambda y: vae.posterior(y).mean,
+            lambda y: torch.sigmoid(vae.decoder(vae.posterior(y).mean)),
+            vae.energy,
+        )
+        with torch.no_grad():
+            noisy = test + NOISE * torch.randn(test.shape, generator=rng)
+            numbers = of_energies(methods, test, noisy, rng) | of_codes(methods, labelled, held_out, rng)
+            chosen = vq.quantise(test).chosen
+            numbers["vq/perplexity"] = float(vq.codebook.perplexity(chosen))
+            numbers["vae/bound"] = float(vae.bound(test, rng, 5).mean())
+            numbers["vae/importance_weighted"] = float(
+                vae.importance_weighted(test, rng, 5 if quick else 100).mean()
+            )
+            first = torch.stack([torch.nonzero(held_out.labels == digit)[0, 0] for digit in range(10)])
+            return Outcome(
+                numbers,
+                {
+                    "reconstructions": reconstructions(methods, test[first], noisy[first]),
+                    "vq_codes": code_usage(chosen, held_out.labels),
+                },
+            )
+
+
+def regularised() -> dict[str, AutoEncoder]:
+    """Of one layer each way."""
+
+    def rectified() -> nn.Module:
+        return nn.Sequential(nn.Linear(NUM_PIXELS, NUM_UNITS), nn.ReLU())
+
+    def linear() -> nn.Linear:
+        return nn.Linear(NUM_UNITS, NUM_PIXELS)
+
+    layer = nn.Linear(NUM_PIXELS, NUM_UNITS // 4)  # a Jacobian of 64 rows is quickly had
+    return {
+        "plain": AutoEncoder(rectified(), linear()),
+        "denoising": DenoisingAutoEncoder(rectified(), linear(), DenoisingConfig(noise=NOISE)),
+        "sparse": SparseAutoEncoder(SparseConfig(dim=NUM_PIXELS, num_units=NUM_UNITS, sparsity=0.3)),
+        "contracting": ContractingAutoEncoder(
+            nn.Sequential(layer, nn.Sigmoid()), TiedDecoder(layer), ContractingConfig(contraction=0.3)
+        ),
+        "saturating": SaturatingAutoEncoder(
+            nn.Linear(NUM_PIXELS, NUM_UNITS), linear(), SaturatingConfig(saturation=0.3)
+        ),
+    }
+
+
+def variational() -> VAE:
+    """16 codes, grey values as probabilities."""
+    return VAE(
+        mlp([NUM_PIXELS, NUM_UNITS, 32]), mlp([16, NUM_UNITS, NUM_PIXELS]), VAEConfig(likelihood="bernoulli")
+    )
+
+
+def quantised() -> VQVAE:
+    """7 x 7 codes of 8 numbers."""
+    config = VQConfig(num_codes=NUM_CODES, dim=8, dead=1.0)
+    encoder = nn.Sequential(
+        nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(),
+        nn.Conv2d(32, config.dim, 1),
+    )  # fmt: skip
+    decoder = nn.Sequential(
+        nn.ConvTranspose2d(config.dim, 16, 4, 2, 1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, 1, 4, 2, 1),
+        nn.Flatten(),
+    )
+    return VQVAE(encoder, decoder, config)
+
+
+def of_energies(
+    methods: dict[str, Method], test: Tensor, noisy: Tensor, rng: torch.Generator
+) -> dict[str, float]:
+    shuffled = test.gather(1, torch.rand(test.shape, generator=rng).argsort(1))
+    numbers = {}
+    for name, method in methods.items():
+        energy = method.energy(test)
+        numbers[f"{name}/error"] = float((method.reconstruct(test) - test).square().mean())
+        numbers[f"{name}/denoised"] = float((method.reconstruct(noisy) - test).square().mean())
+        numbers[f"{name}/contrast"] = float(method.energy(noisy.clamp(0, 1)).mean() / energy.mean())
+        numbers[f"{name}/ranked"] = float((energy[:, None] < method.energy(shuffled)).float().mean())
+    return numbers
+
+
+def of_codes(
+    methods: dict[str, Method], labelled: Labelled, held_out: Labelled, rng: torch.Generator
+) -> dict[str, float]:
+    few = few_of_each(labelled.labels, LABELS_PER_DIGIT, rng)
+    encoders: dict[str, OfRows] = {name: method.encode for name, method in methods.items()}
+    encoders["pixels"] = lambda y: y
+    encoders["random"] = nn.Sequential(nn.Linear(NUM_PIXELS, NUM_UNITS), nn.ReLU())
+    return {
+        f"{name}/probe": probe(
+            encode(labelled.images[few].flatten(1)),
+            labelled.labels[few],
+            encode(held_out.images.flatten(1)),
+            held_out.labels,
+        )
+        for name, encode in encoders.items()
+    }
+
+
+def reconstructions(methods: dict[str, Method], clean: Tensor, noisy: Tensor) -> NDArray:
+    """A row for each method: digits, their reconstructions, and the same of noisy ones."""
+    from matplotlib.figure import Figure
+
+    rows = {"given": torch.cat([clean, noisy])}
+    rows |= {name: method.reconstruct(rows["given"]) for name, method in methods.items()}
+    figure = Figure(figsize=(11, 0.58 * len(rows)), dpi=100, layout="constrained")
+    for k, (name, row) in enumerate(rows.items()):
+        axes = figure.add_subplot(len(rows), 1, k + 1)
+        axes.imshow(
+            torch.cat([*row.view(-1, 28, 28)], 1).numpy(), cmap="gray", vmin=0, vmax=1, aspect="equal"
+        )
+        axes.set(xticks=[], yticks=[])
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+    return pixels(figure)
+
+
+def code_usage(chosen: Tensor, labels: Tensor) -> NDArray:
+    """How often each digit uses each code, codes by frequency."""
+    from matplotlib.figure import Figure
+
+    counts = torch.stack(
+        [torch.bincount(chosen[labels == digit].flatten(), minlength=NUM_CODES) for digit in range(10)]
+    )
+    order = counts.sum(0).argsort(descending=True)
+    figure = Figure(figsize=(9, 2.6), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    share = counts[:, order] / counts.sum(1, keepdim=True)
+    image = axes.imshow(share.sqrt().numpy(), cmap="magma", aspect="auto")
+    axes.set(xlabel="code, most used first", ylabel="digit", yticks=range(10))
+    figure.colorbar(image, label="square root of share")
+    return pixels(figure)
+
+
+EXPERIMENT = Experiment(
+    "autoencoders",
+    "Do regularised auto-encoders tell digits from noise, and do their codes know digits?",
+    run,
+    (
+        *(
+            Claim(f"{name}/ranked", "above", 0.99)
+            for name in ("denoising", "sparse", "contracting", "saturating", "vae", "vq")
+        ),
+        Claim("denoising/denoised", "below", "plain/denoised"),
+        Claim("denoising/denoised", "below", "pca/denoised"),
+        Claim("vae/importance_weighted", "below", "vae/bound"),
+        Claim("vq/perplexity", "above", 0.5 * NUM_CODES),
+        *(Claim(f"{name}/probe", "above", "random/probe") for name in ("denoising", "sparse", "vae")),
+    ),
+)
