@@ -1,7 +1,7 @@
 """Auto-encoders of digits: what their energies tell from noise, and what their codes know.
 
 Of held-out MNIST:
-- `error`: squared error of the reconstruction, per pixel; `denoised`: of noisy digits' reconstructions, to the clean ones.
+- `error`: squared error of the reconstruction, per pixel; `denoised`: of a noisy digit's, to the clean one.
 - `ranked`: the probability that a digit has a lower energy than one whose pixels were shuffled.
 - `contrast`: the mean energy of digits with Gaussian noise of deviation 0.3 over that of clean ones.
 - `probe`: accuracy of a linear classifier of the code with 100 labels.
