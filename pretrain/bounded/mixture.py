@@ -17,7 +17,8 @@ from pretrain.learner import Fitted
 class GaussianMixtureConfig:
     """dim: D of y. num_components: K. covariance: a full matrix or a diagonal each.
 
-    floor: added to every variance, so that no component shrinks onto one sample.
+    floor: added to every variance, so that no component shrinks onto one sample; about 1e-2 of the data's variance
+        where a component may have few samples for its dimensions.
     tolerance: EM ends when a sample's mean energy falls by less than this.
     """
 
@@ -76,7 +77,11 @@ class GaussianMixture(Fitted):
             before = energy
 
     def maximise(self, y: Tensor, responsibilities: Tensor) -> None:
-        """The M-step: weights, means and covariances of samples (N, D) that belong to components by (N, K)."""
+        """The M-step: weights, means and covariances of samples (N, D) that belong to components by (N, K).
+
+        Raises:
+            torch.linalg.LinAlgError: a component has fewer samples than dimensions, and the floor is too low for it.
+        """
         counts = (
             responsibilities.sum(0) + 10 * torch.finfo(y.dtype).eps
         )  # none is empty, so none divides by 0
@@ -88,7 +93,12 @@ class GaussianMixture(Fitted):
             factors = torch.diag_embed(variances.sqrt())
         else:
             eye = torch.eye(self.config.dim).to(y)
-            factors = torch.linalg.cholesky(covariances + self.config.floor * eye)
+            factors, failed = torch.linalg.cholesky_ex(covariances + self.config.floor * eye)
+            if failed.any():
+                raise torch.linalg.LinAlgError(
+                    f"component {int(failed.nonzero()[0])} is flat to {y.dtype}'s rounding: "
+                    f"floor={self.config.floor} must be larger, or fit in float64"
+                )
         self.weights.copy_(counts / counts.sum())
         self.means.copy_(means)
         self.factors.copy_(factors)

@@ -104,7 +104,7 @@ def on_patches(rng: torch.Generator, quick: bool) -> dict[str, float]:
     y, held_out = (pca.encode(part) / pca.variances.sqrt() for part in (y, held_out))
     fitted: dict[str, GaussianMixture | ICA] = {
         "gaussian": GaussianMixture(GaussianMixtureConfig(dim=NUM_DIMENSIONS, num_components=1)),
-        "mixture": GaussianMixture(GaussianMixtureConfig(dim=NUM_DIMENSIONS, num_components=8)),
+        "mixture": GaussianMixture(GaussianMixtureConfig(dim=NUM_DIMENSIONS, num_components=8, floor=1e-2)),
         "ica": ICA(ICAConfig(dim=NUM_DIMENSIONS)),
     }
     flows: dict[str, Flow] = {

@@ -90,7 +90,7 @@ def shifted(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def predictions(learner: MaskedAutoEncoder, images: Tensor, rng: torch.Generator) -> NDArray:
-    """Three rows: digits, what the encoder sees, and what is predicted, scaled to each true patch's mean and deviation."""
+    """Three rows: digits, what is visible, and what is predicted, at the mean and deviation of each true patch."""
     from matplotlib.figure import Figure
 
     patches = patches_of(images, CONFIG.patch)

@@ -55,9 +55,9 @@ def test_the_energy_s_gradient_is_finite_on_a_code() -> None:
 
 
 def test_a_code_that_nobody_chose_moves_to_where_it_is_wanted() -> None:
-    y = torch.tensor([[0.0, 0.0], [0.0, 1.0], [10.0, 0.0]])
-    codes = lloyd(y, torch.tensor([[3.0, 0.0], [100.0, 100.0]]), 20)
-    assert sorted(codes.tolist()) == [[0.0, 0.5], [10.0, 0.0]]
+    y = torch.tensor([[50.0, 0.0], [50.0, 1.0], [60.0, 0.0]])
+    codes = lloyd(y, torch.tensor([[53.0, 0.0], [150.0, 100.0]]), 20)
+    assert sorted(codes.tolist()) == [[50.0, 0.5], [60.0, 0.0]]
 
 
 def test_starts_are_spread() -> None:

@@ -100,6 +100,16 @@ def test_one_component_is_the_gaussian_and_samples_have_its_covariance() -> None
     np.testing.assert_allclose(drawn.mean(0), 1, atol=0.05)
 
 
+def test_a_component_of_too_few_samples_needs_a_floor() -> None:
+    y = torch.randn(4, 6, generator=generator())
+    alone = torch.ones(4, 1)
+    with pytest.raises(torch.linalg.LinAlgError, match="component 0 is flat"):
+        GaussianMixture(GaussianMixtureConfig(dim=6, num_components=1, floor=1e-12)).maximise(y, alone)
+    mixture = GaussianMixture(GaussianMixtureConfig(dim=6, num_components=1, floor=1e-2))
+    mixture.maximise(y, alone)
+    assert mixture.energy(y).isfinite().all()
+
+
 def test_bad_options_are_refused() -> None:
     with pytest.raises(ValueError, match="covariance='tied'"):
         GaussianMixtureConfig(dim=2, num_components=2, covariance="tied")  # type: ignore[arg-type]
