@@ -99,7 +99,9 @@ def test_evaluation_changes_no_code() -> None:
     torch.manual_seed(0)
     vq = VQVAE(nn.Linear(2, 3), nn.Linear(3, 2), VQConfig(num_codes=4, dim=3))
     y = torch.randn(30, 2, generator=generator())
-    vq.terms(y, generator())
+    vq.eval().terms(y, generator())
+    assert not vq.codebook.started
+    vq.train().terms(y, generator())
     vq.after_step()
     before = {name: value.clone() for name, value in vq.state_dict().items()}
     vq.eval()
