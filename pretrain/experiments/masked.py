@@ -36,7 +36,7 @@ def run(seed: int, quick: bool) -> Outcome:
         labels = Labelled(labelled.images[few], labelled.labels[few])
         learner = MaskedAutoEncoder(CONFIG)
         untrained = copy.deepcopy(learner.encoder)
-        train(learner, labelled.images, rng, num_steps=5 if quick else 3000, augment=shifted)
+        train(learner, labelled.images, rng, num_steps=5 if quick else 2500, batch=64, augment=shifted)
         pca = PCA(PCAConfig(dim=784, num_components=CONFIG.encoder_width))
         pca.fit(labelled.images.flatten(1))
         features = {
