@@ -1,0 +1,58 @@
+"""LISTA with partial mutual inhibition: only the strongest connections between code units are kept.
+
+S is where units explain each other's input away. Most pairs of atoms hardly overlap, so the smallest elements of S can
+be removed, and the multiplications with them, at little loss. Source: LeCun, "Energy-based models, part 2", after
+Gregor and LeCun 2010.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pretrain.sparse.lista import LISTA, LISTAConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class InhibitionConfig(LISTAConfig):
+    """And which part of the mutual connections (pairs of different units) is kept."""
+
+    proportion: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.proportion <= 1:
+            raise ValueError(f"proportion={self.proportion} must be within [0, 1]")
+
+
+def strongest(inhibit: Tensor, proportion: float) -> Tensor:
+    """Mask (M, M) of the diagonal and of the given proportion of the other elements, the largest in magnitude.
+
+    A symmetric S gives a symmetric mask: equal elements are kept or removed together.
+    """
+    eye = torch.eye(len(inhibit), dtype=torch.bool, device=inhibit.device)
+    strength = inhibit.detach().abs()
+    others = strength[~eye]
+    keep = round(proportion * len(others))
+    if keep == 0:
+        return eye
+    return eye | (strength >= others.topk(keep).values[-1])
+
+
+class PartialLISTA(LISTA):
+    """LISTA whose removed connections are 0 and stay 0 while the others are trained."""
+
+    kept: Tensor
+
+    def __init__(self, dictionary: Tensor, alpha: float, config: InhibitionConfig | None = None) -> None:
+        config = InhibitionConfig() if config is None else config
+        super().__init__(dictionary, alpha, config)
+        gram = self.dictionary.T @ self.dictionary
+        self.register_buffer("kept", strongest(gram, config.proportion))
+        self.after_step()
+
+    def after_step(self, player: str = "model") -> None:
+        with torch.no_grad():
+            self.inhibit.mul_(self.kept)
