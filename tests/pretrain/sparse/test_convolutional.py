@@ -85,17 +85,17 @@ def test_convolutional_psd_learns_filters_and_their_encoder() -> None:
     """Images made of two filters at few places: both terms fall far below their start, on images not trained on."""
     rng = torch.Generator().manual_seed(0)
     truth = unit_norm(torch.randn(2, 1, 4, 4, generator=rng))
-    z = torch.randn(120, 2, 9, 9, generator=rng) * 3 * (torch.rand(120, 2, 9, 9, generator=rng) < 0.03)
-    y, test = decode(z, truth)[:100], decode(z, truth)[100:]
+    z = torch.randn(70, 2, 9, 9, generator=rng) * 3 * (torch.rand(70, 2, 9, 9, generator=rng) < 0.03)
+    y, test = decode(z, truth)[:50], decode(z, truth)[50:]
     guess = unit_norm(truth + 0.2 * torch.randn(2, 1, 4, 4, generator=rng))
     learner = ConvolutionalPSD(guess, ShrinkEncoder(guess, 0.1), PSDConfig(alpha=0.1, steps=20))
     before = learner.terms(test, rng)
     optimiser = torch.optim.Adam(learner.parameters(), lr=0.02)
-    for _ in range(60):
+    for _ in range(40):
         step(learner, optimiser, y, rng)
     after = learner.terms(test, rng)
     for name in ("sparse coding", "prediction"):
         assert after[name].mean() < 0.5 * before[name].mean()
     match = torch.einsum("kchw,mchw->km", truth, learner.dictionary.detach()).abs()
-    assert match.diagonal().min() > 0.97
+    assert match.diagonal().min() > 0.9 > 0.85 > float((truth * guess).sum((1, 2, 3)).min())
     np.testing.assert_allclose(learner.dictionary.detach().flatten(1).norm(dim=1), 1, rtol=1e-5)

@@ -17,9 +17,9 @@ from tests.pretrain.sparse.problems import random_problem
 
 
 def sparse_data(num: int = 500) -> tuple[Tensor, Tensor]:
-    """Samples (N, 10) made of three of twelve atoms each, and the atoms."""
+    """Samples (N, 10) made of two of twelve atoms each, and the atoms."""
     rng = torch.Generator().manual_seed(0)
-    truth = random_dictionary(10, 12, rng)
+    truth = random_dictionary(16, 12, rng)
     chosen = torch.rand(num, 12, generator=rng).argsort(1) < 2
     return (chosen * torch.randn(num, 12, generator=rng).sign() * 2) @ truth.T, truth
 
@@ -34,7 +34,7 @@ INFERENCES: dict[str, Infer] = {
 def test_the_atoms_that_made_the_data_are_found_by_any_inference(name: str) -> None:
     y, truth = sparse_data()
     rng = torch.Generator().manual_seed(1)
-    start = truth + 0.25 * torch.randn(truth.shape, generator=rng)
+    start = truth + 0.15 * torch.randn(truth.shape, generator=rng)
     learner = DictionaryLearner(start, INFERENCES[name], lambda y, z, w: energy(y, z, w, 0.2))
     optimiser = torch.optim.Adam(learner.parameters(), lr=0.02)
     for _ in range(120):
