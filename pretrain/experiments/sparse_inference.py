@@ -8,6 +8,7 @@ descent costs 1 / M of it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def run(seed: int, quick: bool) -> Outcome:
     numbers |= {f"ISTA {k}": gap(ista(problem, k)) for k in DEPTHS}
     numbers |= {f"CoD {k}": gap(coordinate_descent(test, w, ALPHA, k)) for k in (16, 32, 64)}
     encoders: dict[str, Callable[[], Encoder]] = {
-        **{f"LISTA {k}": lambda k=k: LISTA(w, ALPHA, LISTAConfig(layers=k)) for k in LAYERS},
+        **{f"LISTA {k}": partial(LISTA, w, ALPHA, LISTAConfig(layers=k)) for k in LAYERS},
         "LISTA 7, a fifth of the inhibition": lambda: PartialLISTA(w, ALPHA, InhibitionConfig(layers=7)),
         "LCoD 32": lambda: LCoD(w, ALPHA, LCoDConfig(steps=32)),
     }
@@ -67,8 +68,8 @@ def _picture(numbers: dict[str, float]) -> NDArray[np.uint8]:
     for name, colour in (("ISTA", "0.6"), ("FISTA", "0.2")):
         axes.plot(DEPTHS, [numbers[f"{name} {k}"] for k in DEPTHS], "o-", color=colour, ms=4, label=name)
     axes.plot(LAYERS, [numbers[f"LISTA {k}"] for k in LAYERS], "s-", color="tab:red", ms=6, label="LISTA")
-    partial = numbers["LISTA 7, a fifth of the inhibition"]
-    axes.plot([7], [partial], "D", color="tab:orange", label="LISTA, a fifth of the inhibition")
+    fifth = numbers["LISTA 7, a fifth of the inhibition"]
+    axes.plot([7], [fifth], "D", color="tab:orange", label="LISTA, a fifth of the inhibition")
     cod = {k: k / ATOMS for k in (16, 32, 64)}
     axes.plot(
         list(cod.values()), [numbers[f"CoD {k}"] for k in cod], "^-", color="tab:blue", ms=4, label="CoD"

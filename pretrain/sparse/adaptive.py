@@ -3,22 +3,42 @@
 1 / L is safe for every direction, while the atoms that a sample uses curve the energy far less. The step taken from w
 to z shows the curvature along it, and the next step is as long as that allows:
 
-    c = (z - w) . W^T W (z - w) / ||z - w||^2        L <- min(max(c, 0.8 L), largest eigenvalue of W^T W)
+    c = (z - w) . W^T W (z - w) / ||z - w||^2        L <- min(max(1.1 c, 0.7 L), largest eigenvalue of W^T W)
 
 FISTA with restarts does the rest (see `fista`). Gradients are linear, so the one at an extrapolated point is
-extrapolated and a step costs one multiplication with W^T W. Rows are computed in blocks that fit a processor's cache;
-those that are done leave their block. Source: Beck and Teboulle 2009, with backtracking forward instead of back.
+extrapolated and a step costs one multiplication with W^T W. Samples are computed in a block that fits a processor's
+cache; those that are done leave it and others take their places. Source: Beck and Teboulle 2009, with backtracking
+forward instead of back.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pretrain.sparse.energy import lipschitz
 
-FORGET = 0.8  # of L at a step that shows less curvature
-CHECK = 4  # steps between looking for rows that are done
+CAUTION, FORGET = (
+    1.1,
+    0.7,
+)  # L is so much above the curvature that was seen, and falls so fast where less is seen
+CHECK = 4  # steps between looking for samples that are done
+
+
+class _Block(NamedTuple):
+    """Samples under way, one a row."""
+
+    row: Tensor  # (B,) of y
+    begun: Tensor  # (B,) the step at which it came in
+    start: Tensor  # gradient at 0
+    z: Tensor
+    slope_z: Tensor  # gradient at z
+    w: Tensor  # extrapolated
+    slope_w: Tensor
+    t: Tensor  # (B, 1)
+    constant: Tensor  # (B, 1) L
 
 
 @torch.no_grad()
@@ -35,56 +55,50 @@ def sparse_codes(
 
     Args:
         tolerance: a sample is done when L ||z - w|| <= tolerance * alpha, the length of its proximal gradient.
-        max_steps: after which a sample is returned as it is.
+        max_steps: after which a sample is returned as it is; rounded up to a multiple of 4.
         block: samples computed together.
     """
     if not alpha > 0:
         raise ValueError(f"alpha={alpha} must be above 0")
     gram, largest = dictionary.T @ dictionary, lipschitz(dictionary)
     codes = y.new_empty(len(y), dictionary.shape[1])
-    for rows in torch.arange(len(y), device=y.device).split(block):
-        _solve(codes, rows, -(y[rows] @ dictionary), gram, largest, alpha, tolerance * alpha, max_steps)
+    waiting = torch.arange(len(y), device=y.device)
+
+    def enter(num: int, step: int) -> _Block:
+        nonlocal waiting
+        row, waiting = waiting[:num], waiting[num:]
+        start = -(y[row] @ dictionary)
+        zero, t = torch.zeros_like(start), torch.ones_like(start[:, :1])
+        begun = torch.full_like(row, step)
+        return _Block(row, begun, start, zero, start, zero, start, t, torch.full_like(t, largest))
+
+    now, step = enter(block, 0), 0
+    while len(now.row):
+        for _ in range(CHECK):
+            now, done = _step(now, gram, largest, alpha, tolerance)
+        step += CHECK
+        done |= step - now.begun >= max_steps
+        if done.any():
+            codes[now.row[done]] = now.z[done]
+            fresh = enter(int(done.sum()), step)
+            now = _Block(*(torch.cat([old[~done], new]) for old, new in zip(now, fresh, strict=True)))
     return codes
 
 
-def _solve(
-    codes: Tensor,
-    rows: Tensor,
-    start: Tensor,
-    gram: Tensor,
-    largest: float,
-    alpha: float,
-    length: float,
-    max_steps: int,
-) -> None:
-    """Writes the codes of some rows, whose gradient at 0 is `start`."""
-    slope = slope_w = start  # gradients at z and w
-    z = w = torch.zeros_like(start)
-    t = torch.ones_like(start[:, :1])
-    constant = torch.full_like(t, largest)
-    for k in range(1, max_steps + 1):
-        x = torch.addcmul(w, slope_w, 1 / constant, value=-1)
-        threshold = alpha / constant
-        new = x - torch.minimum(torch.maximum(x, -threshold), threshold)
-        slope_new = torch.addmm(start, new, gram)
-        moved = new - w
-        squared = torch.linalg.vecdot(moved, moved)[:, None]
-        curvature = torch.linalg.vecdot(moved, slope_new - slope_w)[:, None] / squared.clamp(min=1e-30)
-        overshot = torch.linalg.vecdot(moved, new - z)[:, None] < 0
-        t = torch.where(overshot, 1.0, t)
-        longer = (1 + torch.sqrt(1 + 4 * t.square())) / 2
-        ahead = 1 + (t - 1) / longer
-        w, slope_w = torch.lerp(z, new, ahead), torch.lerp(slope, slope_new, ahead)
-        z, slope, t = new, slope_new, longer
-        done = squared.sqrt() * constant <= length
-        constant = torch.maximum(curvature, FORGET * constant).clamp(max=largest)
-        if k % CHECK == 0 and done.any():
-            done = done[:, 0]
-            codes[rows[done]] = z[done]
-            rows = rows[~done]
-            if len(rows) == 0:
-                return
-            start, z, slope, w, slope_w, t, constant = (
-                part[~done] for part in (start, z, slope, w, slope_w, t, constant)
-            )
-    codes[rows] = z
+def _step(b: _Block, gram: Tensor, largest: float, alpha: float, tolerance: float) -> tuple[_Block, Tensor]:
+    """The block one step on, and which samples (B,) are done."""
+    x = torch.addcmul(b.w, b.slope_w, 1 / b.constant, value=-1)
+    threshold = alpha / b.constant
+    z = x - torch.minimum(torch.maximum(x, -threshold), threshold)
+    slope_z = torch.addmm(b.start, z, gram)
+    moved = z - b.w
+    squared = torch.linalg.vecdot(moved, moved)[:, None]
+    curvature = torch.linalg.vecdot(moved, slope_z - b.slope_w)[:, None] / squared.clamp(min=1e-30)
+    overshot = torch.linalg.vecdot(moved, z - b.z)[:, None] < 0
+    t = torch.where(overshot, 1.0, b.t)
+    longer = (1 + torch.sqrt(1 + 4 * t.square())) / 2
+    ahead = 1 + (t - 1) / longer
+    w, slope_w = torch.lerp(b.z, z, ahead), torch.lerp(b.slope_z, slope_z, ahead)
+    constant = torch.maximum(CAUTION * curvature, FORGET * b.constant).clamp(max=largest)
+    done = squared.sqrt() * b.constant <= tolerance * alpha
+    return b._replace(z=z, slope_z=slope_z, w=w, slope_w=slope_w, t=longer, constant=constant), done[:, 0]
