@@ -66,7 +66,7 @@ def sparse_codes(
 
     def enter(num: int, step: int) -> _Block:
         nonlocal waiting
-        row, waiting = waiting[:num], waiting[num:]
+        row, waiting = waiting[:num].clone(), waiting[num:]
         start = -(y[row] @ dictionary)
         zero, t = torch.zeros_like(start), torch.ones_like(start[:, :1])
         begun = torch.full_like(row, step)
@@ -80,9 +80,17 @@ def sparse_codes(
         done |= step - now.begun >= max_steps
         if done.any():
             codes[now.row[done]] = now.z[done]
-            fresh = enter(int(done.sum()), step)
-            now = _Block(*(torch.cat([old[~done], new]) for old, new in zip(now, fresh, strict=True)))
+            now = _replaced(now, done, enter(int(done.sum()), step))
     return codes
+
+
+def _replaced(b: _Block, done: Tensor, fresh: _Block) -> _Block:
+    """Fresh samples in the places of some that are done; places that stay empty are closed."""
+    places = done.nonzero()[:, 0]
+    for old, new in zip(b, fresh, strict=True):
+        old[places[: len(new)]] = new
+    done[places[: len(fresh.row)]] = False
+    return _Block(*(old[~done] for old in b)) if done.any() else b
 
 
 def _step(b: _Block, gram: Tensor, largest: float, alpha: float, tolerance: float) -> tuple[_Block, Tensor]:
