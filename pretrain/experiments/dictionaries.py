@@ -57,7 +57,7 @@ def run(seed: int, quick: bool) -> Outcome:
         for name, w in dictionaries.items()
     }
     filters = convolutional(numbers, rng, quick)
-    pictures["atoms_convolutional"] = tiled(filters[:, 0], 8)
+    pictures["atoms_convolutional"] = tiled(filters[:, 0], 8, zoom=8)
     return Outcome(numbers, pictures)
 
 
@@ -76,8 +76,8 @@ def convolutional(numbers: dict[str, float], rng: torch.Generator, quick: bool) 
     y = natural_patches(64 if quick else 3000, IMAGE, rng).view(-1, 1, IMAGE, IMAGE)
     test = natural_patches(16 if quick else 200, IMAGE, rng, HELD_OUT_IMAGES).view(-1, 1, IMAGE, IMAGE)
     start = unit_norm(torch.randn(FILTERS, 1, FILTER, FILTER, generator=rng))
-    learner = ConvolutionalPSD(start, ShrinkEncoder(start, 0.1), PSDConfig(alpha=ALPHA, beta=0.5, steps=10))
-    train(learner, y, 3 if quick else 200, 0.02, rng, batch=16)
+    learner = ConvolutionalPSD(start, ShrinkEncoder(start, 0.1), PSDConfig(alpha=1.0, beta=0.5, steps=15))
+    train(learner, y, 3 if quick else 500, 0.02, rng, batch=16)
     filters = learner.dictionary.detach()
     for name, one in (("convolutional PSD", filters), ("random filters", start)):
         problem = convolutional_lasso(test, one, ALPHA)

@@ -34,9 +34,7 @@ def group_energy(y: Tensor, z: Tensor, dictionary: Tensor, alpha: float, size: i
 def shrink_groups(z: Tensor, threshold: float, size: int) -> Tensor:
     """max(1 - threshold / ||z_P||, 0) z_P of each pool: the proximal map of the sum of norms. Pools of 1: `shrink`."""
     norm = pooled(z, size)
-    safe = torch.where(
-        norm > threshold, norm, 1.0
-    )  # the branch not taken must not divide by 0, or NaN comes back
+    safe = torch.where(norm > threshold, norm, 1.0)  # a division by 0 that is not used still sends NaN back
     scale = torch.where(norm > threshold, 1 - threshold / safe, 0.0)
     return (z.unflatten(1, (-1, size)) * scale[:, :, None]).flatten(1)
 

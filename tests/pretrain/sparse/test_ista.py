@@ -53,6 +53,20 @@ def test_the_proven_bounds_hold(seed: int, atoms: int, alpha: float) -> None:
         assert (fast <= 2 * away / (k + 1) ** 2 + 1e-9).all()
 
 
+def test_fista_is_its_equations_one_sample_at_a_time() -> None:
+    y, w, alpha = random_problem()
+    w_np, constant = w.numpy(), lasso(y, w, alpha).lipschitz
+    for one, got in zip(y.numpy(), fista(lasso(y, w, alpha), 9, restart=False), strict=True):
+        before = at = np.zeros(14)
+        t = 1.0
+        for _ in range(9):
+            x = at - w_np.T @ (w_np @ at - one) / constant
+            z = np.sign(x) * np.maximum(np.abs(x) - alpha / constant, 0)
+            longer = (1 + np.sqrt(1 + 4 * t**2)) / 2
+            at, before, t = z + (t - 1) / longer * (z - before), z, longer
+        np.testing.assert_allclose(got, before, atol=1e-12)
+
+
 def test_ista_s_energy_never_rises() -> None:
     problem = lasso(*random_problem())
     energies = torch.stack([problem.energy(ista(problem, k)) for k in range(40)])

@@ -21,10 +21,12 @@ from tests.pretrain.sparse.problems import optimum, random_problem
 @pytest.mark.parametrize("layers", [1, 2, 3, 7])
 def test_untrained_lista_is_ista(layers: int, tied: bool) -> None:
     y, w, alpha = random_problem()
-    z = LISTA(w, alpha, LISTAConfig(layers=layers, tied=tied))(y)
-    np.testing.assert_allclose(z.detach(), ista(lasso(y, w, alpha), layers), atol=1e-12)
-    for parameter in LISTA(w, alpha, LISTAConfig(layers=layers, tied=tied)).parameters():
-        assert len(parameter) in ({0, 1} if tied or layers == 1 else {layers - 1, layers})
+    lista = LISTA(w, alpha, LISTAConfig(layers=layers, tied=tied))
+    np.testing.assert_allclose(lista(y).detach(), ista(lasso(y, w, alpha), layers), atol=1e-12)
+    energy(y, lista(y), w, alpha).sum().backward()
+    for parameter in lista.parameters():  # and no matrix is there for nothing
+        assert parameter.grad is not None
+        assert (parameter.grad.flatten(1) != 0).any(1).all()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5, 30])
