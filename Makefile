@@ -37,7 +37,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 dev: $(VENV)/.installed-dev
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,traffic,pretrain]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,traffic,pretrain,rl-extra,offline]'
 	@touch $@
 
 demo: install
