@@ -24,6 +24,7 @@ ALIGNED = 0.7  # a marking is of the car's road if the cosine between them is la
 SAME = 0.5  # m; markings that are nearer to each other are one
 SIGHT = 60.0  # m ahead, over which a lane is followed to see whether it ends ...
 STRIDE = 5.0  # ... in steps of this
+GORE = 0.1  # m; what is wider and may not be driven on parts two lanes
 MARGIN = 20.0  # m beyond what is looked at, within which markings matter
 
 
@@ -193,6 +194,19 @@ def _follow(
 
 
 @compiled
+def _is_open(world: World, site: int, x: float, y: float, to_x: float, to_y: float) -> bool:
+    """Whether a car may drive on all of the way from a point to another; not where a gore is between two lanes."""
+    if math.isnan(to_x):
+        return False
+    num = math.ceil(math.hypot(to_x - x, to_y - y) / GORE)
+    for k in range(num + 1):
+        w = k / max(num, 1)
+        if is_off_road(world, site, x + w * (to_x - x), y + w * (to_y - y)):
+            return False
+    return True
+
+
+@compiled
 def _lanes_range(
     world: World,
     vehicle: NDArray[np.int64],
@@ -223,7 +237,7 @@ def _lanes_range(
         for lane in range(3):
             centre = _centre(border, lane, width)
             lane_x, lane_y = x - centre * s, y + centre * c
-            if lane != OWN and not math.isnan(centre) and is_off_road(world, site, lane_x, lane_y):
+            if lane != OWN and not _is_open(world, site, x, y, lane_x, lane_y):
                 centre = math.nan
             offset[b, lane], end[b, lane] = centre, 0.0
             target[b, lane] = math.nan

@@ -83,6 +83,16 @@ def test_the_lane_of_a_ramp_ends_where_its_taper_leaves_too_little_and_the_other
     assert lanes.end[2, RIGHT] == pytest.approx(276 - 230, abs=5.0)
 
 
+def test_lanes_that_a_gore_parts_are_not_beside_each_other() -> None:
+    """The ramp's inner edge is 0.2 m from the road's at x = 131 m, and meets it at 150 m."""
+    y = -5.5 * I80.lane_width
+    before, after = (lanes_at(I80.site(), (x, y, 0.0, 8.0)).offset[0] for x in (131.0, 155.0))
+    assert np.isnan(before[RIGHT])
+    assert after[RIGHT] == pytest.approx(-I80.lane_width, abs=0.1)
+    on_ramp = float(I80.place([131.0], [-6.5 * I80.lane_width])[0])
+    assert np.isnan(lanes_at(I80.site(), (131.0, on_ramp, 0.0, 8.0)).offset[0, LEFT])
+
+
 def test_a_bend_is_followed_to_the_point_ahead() -> None:
     x = np.array([150.0 - 100.0])
     y = float(I80.place(x, [-6.5 * I80.lane_width])[0])
