@@ -98,9 +98,9 @@ def test_memory_is_that_of_a_fresh_process(tmp_path: Path) -> None:
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(InputError, match="unknown benchmark 'speed'; there is: imagination, replay"):
+    with pytest.raises(InputError, match="unknown benchmark 'speed'; there is: imagination, planning, replay"):
         run_bench("speed")
-    assert set(BENCHES) == {"imagination", "replay"}
+    assert set(BENCHES) == {"imagination", "planning", "replay"}
 
 
 def test_results_read_as_lines() -> None:
