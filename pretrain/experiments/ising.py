@@ -40,11 +40,16 @@ METHODS = ("exact", "CD-1", "CD-5", "PCD-1", "NCE", "MPF", "ratio matching")
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How the methods with chains are trained: SGD, whose rate falls to 0; the mean over the second half is kept."""
+    """How the methods with chains are trained: SGD, whose rate falls to 0; the mean over the second half is kept.
 
-    steps: int = 300
-    batch: int = 1000
-    rate: float = 0.2
+    Curvatures of the likelihood differ by a factor of up to 300: without momentum the flattest direction is not found
+    in so few steps, and all methods with chains share that error.
+    """
+
+    steps: int = 200
+    batch: int = 2000
+    rate: float = 0.1
+    momentum: float = 0.9
 
 
 def run(seed: int, quick: bool) -> Outcome:
@@ -127,7 +132,7 @@ def descend(
     learner: Learner, model: Ising, y: Tensor, training: Training, generator: torch.Generator
 ) -> Tensor:
     """The mean weights (78,) over the second half of the training."""
-    optimiser = torch.optim.SGD(learner.parameters(), lr=training.rate)
+    optimiser = torch.optim.SGD(learner.parameters(), lr=training.rate, momentum=training.momentum)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, training.steps)
     mean = torch.zeros_like(weights(model))
     for t in range(training.steps):
@@ -179,7 +184,12 @@ EXPERIMENT = Experiment(
     question="Do CD, PCD, NCE, MPF and ratio matching find the couplings that exact maximum likelihood finds?",
     run=run,
     claims=(
-        *(Claim(f"{method} exact {LAST}", "below", f"exact truth {LAST}") for method in METHODS[1:]),
+        # Nearer to the exact maximum than that is to the truth. By its asymptotic variance (Gutmann and Hyvarinen,
+        # JMLR 2012) NCE with coins for noise, five to a sample, is off by 0.7 to 0.9 of the likelihood's own error.
+        *(
+            Claim(f"{method} exact {LAST}", "below", f"exact truth {LAST}", 1.5 if method == "NCE" else 1.0)
+            for method in METHODS[1:]
+        ),
         *(Claim(f"{method} truth {LAST}", "below", "none truth", 0.2) for method in METHODS),
         *(Claim(f"{method} truth {LAST}", "below", f"{method} truth {SIZES[0]}", 0.5) for method in METHODS),
     ),
