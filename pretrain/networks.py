@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import nn
 
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+}
 
-def mlp(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
-    """Linear layers of the given sizes, an activation between them and none after the last.
+
+def mlp(sizes: Sequence[int], activation: str = "silu") -> nn.Sequential:
+    """Linear layers from sizes[0] to sizes[-1], with an activation, a key of ACTIVATIONS, between two of them.
 
     Raises:
         ValueError: fewer than two sizes.
@@ -16,6 +24,6 @@ def mlp(sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU) -> 
     if len(sizes) < 2:
         raise ValueError(f"sizes={tuple(sizes)} must name an input and an output")
     layers: list[nn.Module] = []
-    for k in range(len(sizes) - 1):
-        layers += [nn.Linear(sizes[k], sizes[k + 1]), activation()]
+    for a, b in pairwise(sizes):
+        layers += [nn.Linear(a, b), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pretrain.energies import Energy
 from pretrain.learner import Learner, Terms
-from pretrain.samplers.chain import Energy, normal, uniform
+from pretrain.samplers.chain import normal, uniform
 
 Score = Callable[[Tensor], Tensor]  # (N, ...) to (N, ...), each row alone
 

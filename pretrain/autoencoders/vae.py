@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretrain.energies import free_energy
 from pretrain.learner import Learner, Terms
 
 
@@ -104,8 +105,8 @@ class Variational(Learner):
         """
         q, p = self.posterior(rows), self.prior(rows)
         draws = [q.sample(generator) for _ in range(num)]
-        log_weights = [q.energy(z) - p.energy(z) - self.reconstruction(rows, z) for z in draws]
-        return math.log(num) - torch.logsumexp(torch.stack(log_weights), 0)
+        energies = [self.reconstruction(rows, z) + p.energy(z) - q.energy(z) for z in draws]
+        return math.log(num) + free_energy(torch.stack(energies), 1.0, 0)
 
     def at_mean(self, rows: Tensor) -> Tensor:
         """The bound (N,) with -log p(y | z) at q's mean instead of its expectation: nothing is drawn."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pretrain.bounded.kmeans import KMeans, KMeansConfig
+from pretrain.energies import free_energy, gibbs
 from pretrain.learner import Fitted
 
 
@@ -113,11 +114,11 @@ class GaussianMixture(Fitted):
 
     def responsibilities(self, y: Tensor) -> Tensor:
         """The E-step: p(k | y) (N, K)."""
-        return torch.softmax(-self.energies(y), 1)
+        return gibbs(self.energies(y))
 
     def energy(self, y: Tensor) -> Tensor:
         """-log p (N,) of y (N, D), normalised."""
-        return -torch.logsumexp(-self.energies(y), 1)
+        return free_energy(self.energies(y), 1.0)
 
     def sample(self, num: int, generator: torch.Generator) -> Tensor:
         """Points (N, D)."""

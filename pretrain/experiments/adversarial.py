@@ -18,10 +18,11 @@ from pretrain.adversarial.ebgan import EBGAN, AutoEncoderEnergy, EBGANConfig
 from pretrain.adversarial.players import Adversarial, play
 from pretrain.adversarial.wgan import WGAN, WGANConfig
 from pretrain.data import mixture_of_gaussians
-from pretrain.energies import MLPEnergy, MLPEnergyConfig, mlp
+from pretrain.energies import MLPEnergy, MLPEnergyConfig
 from pretrain.experiments import planes
 from pretrain.experiments.figures import pixels
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
+from pretrain.networks import mlp
 
 MODES, STD = 8, 0.06
 BATCH = 128

@@ -128,7 +128,9 @@ def regularised() -> dict[str, AutoEncoder]:
 def variational() -> VAE:
     """16 codes, grey values as probabilities."""
     return VAE(
-        mlp([NUM_PIXELS, NUM_UNITS, 32]), mlp([16, NUM_UNITS, NUM_PIXELS]), VAEConfig(likelihood="bernoulli")
+        mlp([NUM_PIXELS, NUM_UNITS, 32], "relu"),
+        mlp([16, NUM_UNITS, NUM_PIXELS], "relu"),
+        VAEConfig(likelihood="bernoulli"),
     )
 
 

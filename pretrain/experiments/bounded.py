@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,6 +26,7 @@ from pretrain.bounded import (
     amari_distance,
 )
 from pretrain.data import HELD_OUT_IMAGES, natural_patches, parabola, spiral
+from pretrain.experiments import planes
 from pretrain.experiments.figures import pixels
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
 from pretrain.experiments.training import train
@@ -58,7 +58,6 @@ def points(toy: str, num: int, rng: torch.Generator) -> Tensor:
 
 def in_the_plane(toy: str, rng: torch.Generator, quick: bool) -> tuple[dict[str, float], Energies]:
     from sklearn.cluster import KMeans as TheirKMeans
-    from sklearn.metrics import roc_auc_score
     from sklearn.mixture import GaussianMixture as TheirMixture
 
     y, held_out = points(toy, 2000, rng), points(toy, 1000, rng)
@@ -83,10 +82,9 @@ def in_the_plane(toy: str, rng: torch.Generator, quick: bool) -> tuple[dict[str,
     for name, energy in energies.items():
         with torch.no_grad():
             low, high = energy(held_out), energy(shuffled)
-        is_shuffled = [0] * len(low) + [1] * len(high)
         numbers[f"{toy}/{name}/energy"] = float(low.mean())
         numbers[f"{toy}/{name}/energy_shuffled"] = float(high.mean())
-        numbers[f"{toy}/{name}/ranked"] = float(roc_auc_score(is_shuffled, torch.cat([low, high]).numpy()))
+        numbers[f"{toy}/{name}/ranked"] = planes.ranked_below(energy, held_out, shuffled)
     theirs = TheirKMeans(NUM_CODES, n_init=10, random_state=0).fit(y.numpy())
     numbers[f"{toy}/sklearn_kmeans/energy"] = -float(theirs.score(held_out.numpy())) / len(held_out)
     mixture = TheirMixture(NUM_CODES, random_state=0).fit(y.numpy())
@@ -143,7 +141,7 @@ def of_a_mixing(rng: torch.Generator, quick: bool) -> dict[str, float]:
 
 
 def surfaces(learned: dict[str, Energies]) -> NDArray:
-    """A row for each toy, a column for each method: the energy's rank, dark where low, arrows down it, data."""
+    """A row for each toy, a column for each method."""
     from matplotlib.figure import Figure
 
     names = [name for name in learned["spiral"] if name != "gaussian"]
@@ -153,19 +151,7 @@ def surfaces(learned: dict[str, Energies]) -> NDArray:
         data = points(toy, 300, torch.Generator().manual_seed(0))
         for column, name in enumerate(names):
             axes = figure.add_subplot(len(learned), len(names), row * len(names) + column + 1)
-            side = torch.linspace(low, high, 101)
-            with torch.no_grad():
-                surface = learned[toy][name](torch.cartesian_prod(side, side)).view(101, 101).T.numpy()
-            rank = surface.ravel().argsort(kind="stable").argsort().reshape(surface.shape) / surface.size
-            axes.contourf(side, side, rank, levels=np.linspace(0, 1, 21), cmap="viridis")
-            coarse = torch.linspace(low, high, 18)[1:-1]
-            at = torch.cartesian_prod(coarse, coarse).requires_grad_()
-            (slope,) = torch.autograd.grad(learned[toy][name](at).sum(), at)
-            down = torch.nn.functional.normalize(-slope, dim=1)
-            axes.quiver(*at.detach().T, *down.T, color="white", alpha=0.5, scale=26, width=0.004)
-            axes.scatter(data[:, 0], data[:, 1], s=2, color="#ff8c42", linewidths=0)
-            axes.set(xlim=(low, high), ylim=(low, high), xticks=[], yticks=[], aspect="equal")
-            axes.set_title(name if row == 0 else "", fontsize=11)
+            planes.draw(axes, learned[toy][name], data, name if row == 0 else "", reach=(low, high))
     return pixels(figure)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pretrain.data import HELD_OUT_IMAGES, natural_patches
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
-from pretrain.experiments.patches import sparse_dictionary, tiled, train
+from pretrain.experiments.patches import sparse_dictionary, tiled
+from pretrain.experiments.training import train
 from pretrain.sparse.adaptive import sparse_codes
 from pretrain.sparse.convolutional import ConvolutionalPSD, ShrinkEncoder, convolutional_lasso
 from pretrain.sparse.energy import energy, random_dictionary, unit_norm
@@ -34,13 +35,13 @@ def run(seed: int, quick: bool) -> Outcome:
     start = y[torch.randint(len(y), (ATOMS,), generator=rng)].T
 
     psd = PSD(start, TanhEncoder(unit_norm(start)), PSDConfig(alpha=ALPHA, beta=0.5, steps=20))
-    train(psd, y, steps, 0.01, rng)
+    train(psd, y, rng, num_steps=steps, batch=256, rate=0.01)
     group = DictionaryLearner(
         start,
         lambda y, w: fista(group_lasso(y, w, 2 * ALPHA, POOL), 25),
         lambda y, z, w: group_energy(y, z, w, 2 * ALPHA, POOL),
     )
-    train(group, y, steps, 0.02, rng)
+    train(group, y, rng, num_steps=steps, batch=256, rate=0.02)
     dictionaries = {
         "sparse coding": sparse_dictionary(y, ATOMS, ALPHA, steps, rng).dictionary.detach(),
         "PSD": psd.dictionary.detach(),
@@ -77,7 +78,7 @@ def convolutional(numbers: dict[str, float], rng: torch.Generator, quick: bool) 
     test = natural_patches(16 if quick else 200, IMAGE, rng, HELD_OUT_IMAGES).view(-1, 1, IMAGE, IMAGE)
     start = unit_norm(torch.randn(FILTERS, 1, FILTER, FILTER, generator=rng))
     learner = ConvolutionalPSD(start, ShrinkEncoder(start, 0.1), PSDConfig(alpha=1.0, beta=0.5, steps=15))
-    train(learner, y, 3 if quick else 500, 0.02, rng, batch=16)
+    train(learner, y, rng, num_steps=3 if quick else 500, batch=16, rate=0.02)
     filters = learner.dictionary.detach()
     for name, one in (("convolutional PSD", filters), ("random filters", start)):
         problem = convolutional_lasso(test, one, ALPHA)

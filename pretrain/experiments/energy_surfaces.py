@@ -26,7 +26,8 @@ from pretrain.energies import MLPEnergy, MLPEnergyConfig, free_energy
 from pretrain.experiments import planes
 from pretrain.experiments.figures import pixels
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
-from pretrain.learner import Learner, Terms, step
+from pretrain.experiments.training import train
+from pretrain.learner import Learner, Terms
 from pretrain.losses import pairwise
 from pretrain.losses.group import info_nce
 
@@ -109,28 +110,20 @@ def run(seed: int, quick: bool) -> Outcome:
     axes = figure.subplots(2, len(METHODS))
     numbers: dict[str, float] = {}
     for row, (manifold, points) in zip(axes, MANIFOLDS.items(), strict=True):
-        train, held_out = points(2000, generator, NOISE), points(1000, generator, NOISE)
+        y, held_out = points(2000, generator, NOISE), points(1000, generator, NOISE)
         contrast, exact = planes.noise(1000, generator), points(2000, generator)
         numbers[f"distance.start.{manifold}"] = _distance(contrast, exact)
         for axis, (name, method) in zip(row, METHODS.items(), strict=True):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                learner = method(train)
+                learner = method(y)
             if name != "untrained":
-                _train(learner, train, generator, 20 if quick else 2000)
+                train(learner, y, generator, num_steps=20 if quick else 2000, batch=BATCH, rate=3e-3)
             numbers[f"auc.{name}.{manifold}"] = planes.ranked_below(learner.energy, held_out, contrast)
             ended = planes.followed(learner.energy, contrast, 10 if quick else 200)
             numbers[f"distance.{name}.{manifold}"] = _distance(ended, exact)
             planes.draw(axis, learner.energy, held_out, name)
     return Outcome(numbers, {"energy surfaces": pixels(figure)})
-
-
-def _train(learner: Learner, train: Tensor, generator: torch.Generator, num_steps: int) -> None:
-    optimiser = torch.optim.Adam(learner.parameters(), 3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, num_steps)
-    for _ in range(num_steps):
-        step(learner, optimiser, train[torch.randint(len(train), (BATCH,), generator=generator)], generator)
-        schedule.step()
 
 
 def _distance(y: Tensor, exact: Tensor) -> float:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pretrain import data
-from pretrain.energies import infer, mlp
+from pretrain.energies import infer
 from pretrain.experiments.figures import pixels
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
 from pretrain.losses.per_answer import LOSSES, energy_gap
+from pretrain.networks import mlp
 
 CODES = ("anchored", "free")
 BATCH = 100

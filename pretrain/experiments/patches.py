@@ -1,4 +1,4 @@
-"""What experiments on natural patches share: a training loop, a dictionary, pictures of atoms, their orientations."""
+"""What experiments on natural patches share: a dictionary, pictures of atoms, their orientations."""
 
 from __future__ import annotations
 
@@ -9,21 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pretrain.learner import Learner, step
+from pretrain.experiments.training import train
 from pretrain.sparse.adaptive import sparse_codes
 from pretrain.sparse.energy import energy
 from pretrain.sparse.learning import DictionaryLearner
-
-
-def train(
-    learner: Learner, y: Tensor, steps: int, rate: float, generator: torch.Generator, batch: int = 256
-) -> None:
-    """Adam on random batches; the rate falls to 0 along a cosine."""
-    optimiser = torch.optim.Adam(learner.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
-        step(learner, optimiser, y[torch.randint(len(y), (batch,), generator=generator)], generator)
-        schedule.step()
 
 
 def sparse_dictionary(
@@ -36,7 +25,7 @@ def sparse_dictionary(
         lambda y, w: sparse_codes(y, w, alpha, tolerance=0.3, max_steps=40),
         lambda y, z, w: energy(y, z, w, alpha),
     )
-    train(learner, y, steps, 0.03, generator)
+    train(learner, y, generator, num_steps=steps, batch=256, rate=0.03)
     return learner
 
 

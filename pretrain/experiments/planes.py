@@ -41,16 +41,23 @@ def followed(energy: Energy, y: Tensor, num_steps: int = 200, length: float = 0.
     return y
 
 
-def draw(axes: Axes, energy: Energy, data: Tensor, title: str, made: Tensor | None = None) -> None:
+def draw(
+    axes: Axes,
+    energy: Energy,
+    data: Tensor,
+    title: str,
+    made: Tensor | None = None,
+    reach: tuple[float, float] = (-REACH, REACH),
+) -> None:
     """The root of the surface, its field -dF/dy (arrows of one length), data in white, what was made in orange."""
-    side = torch.linspace(-REACH, REACH, 121)
+    side = torch.linspace(*reach, 121)
     grid = torch.cartesian_prod(side, side)
     with torch.no_grad():
         surface = energy(grid).view(121, 121).T.numpy()
     relief = np.sqrt(surface - surface.min())  # the root shows the bottom better
     levels = np.linspace(0, max(np.quantile(relief, 0.97), 0.03), 25)
     axes.contourf(side.numpy(), side.numpy(), relief, levels=levels, extend="max", cmap="viridis")
-    coarse = torch.linspace(-REACH, REACH, 19)[1:-1]
+    coarse = torch.linspace(*reach, 19)[1:-1]
     points = torch.cartesian_prod(coarse, coarse)
     field = -gradient(energy, points)
     field = torch.where(
@@ -61,4 +68,4 @@ def draw(axes: Axes, energy: Energy, data: Tensor, title: str, made: Tensor | No
     axes.scatter(shown[:, 0], shown[:, 1], s=2.5, color="white", linewidths=0)
     if made is not None:
         axes.scatter(made[:400, 0], made[:400, 1], s=3.5, color="orange", linewidths=0)
-    axes.set(title=title, xlim=(-REACH, REACH), ylim=(-REACH, REACH), xticks=[], yticks=[], aspect="equal")
+    axes.set(title=title, xlim=reach, ylim=reach, xticks=[], yticks=[], aspect="equal")

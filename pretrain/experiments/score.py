@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pretrain.data import mixture_of_gaussians
+from pretrain.energies import free_energy
 from pretrain.experiments.figures import pixels
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
-from pretrain.learner import step
+from pretrain.experiments.training import train
 from pretrain.score_matching import (
     DenoisingConfig,
     DenoisingScoreMatching,
@@ -44,17 +45,17 @@ def run(seed: int, quick: bool) -> Outcome:
     generator = torch.Generator().manual_seed(seed)
     numbers = precision_errors(500 if quick else 5000, generator)
     fields: dict[str, Score] = {}
-    train = mixture_of_gaussians(1000 if quick else 10_000, generator, MODES, STD)
+    y = mixture_of_gaussians(1000 if quick else 10_000, generator, MODES, STD)
     fresh = mixture_of_gaussians(4000, generator, MODES, STD)
     for method, make in METHODS.items():
         width = SIGMA if method == "denoising" else 0.0
         judged = fresh + width * torch.randn(fresh.shape, generator=generator)
-        true = score_of(lambda y, width=width: circle(y, (STD**2 + width**2) ** 0.5))  # type: ignore[misc]
+        true = score_of(lambda at, width=width: circle(at, (STD**2 + width**2) ** 0.5))
         learner = make(Net(generator), SIGMA)
         numbers[f"field {method} untrained"] = error(learner.score, true, judged)
-        descend(learner, train, 100 if quick else 1500, generator)
+        train(learner, y, generator, num_steps=100 if quick else 1500, batch=256, rate=5e-3)
         numbers[f"field {method}"] = error(learner.score, true, judged)
-        numbers[f"field {method} Gaussian"] = error(gaussian_score(train, width), true, judged)
+        numbers[f"field {method} Gaussian"] = error(gaussian_score(y, width), true, judged)
         fields[method] = learner.score
     fields["true"] = score_of(lambda y: circle(y, STD))
     return Outcome(numbers, {"field": draw_fields(fields, fresh[:400])})
@@ -130,20 +131,11 @@ class Net(nn.Module):
         return self.layers(2 * y)[:, 0] + (y**2).sum(1) / 2
 
 
-def descend(learner: ScoreMatching, y: Tensor, steps: int, generator: torch.Generator) -> None:
-    """By Adam, whose rate falls to 0."""
-    optimiser = torch.optim.Adam(learner.parameters(), lr=5e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
-        step(learner, optimiser, y[torch.randint(len(y), (256,), generator=generator)], generator)
-        schedule.step()
-
-
 def circle(y: Tensor, std: float) -> Tensor:
     """-log p (N,) of the modes, up to a constant."""
     angle = torch.arange(MODES) * (2 * np.pi / MODES)
     centres = torch.stack([torch.cos(angle), torch.sin(angle)], 1)
-    return -torch.logsumexp(-((y[:, None] - centres) ** 2).sum(2) / (2 * std**2), 1)
+    return free_energy(((y[:, None] - centres) ** 2).sum(2) / (2 * std**2), 1.0)
 
 
 def gaussian_score(y: Tensor, width: float) -> Score:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from pretrain.data import HELD_OUT_IMAGES, natural_patches
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
-from pretrain.experiments.patches import sparse_dictionary, train
+from pretrain.experiments.patches import sparse_dictionary
+from pretrain.experiments.training import train
 from pretrain.sparse.encoder import Encoder
 from pretrain.sparse.energy import energy, lasso
 from pretrain.sparse.fista import fista
@@ -53,7 +54,7 @@ def run(seed: int, quick: bool) -> Outcome:
     }
     for name, make in encoders.items():
         encoder = make()
-        train(encoder, y, steps // 4 if "CoD" in name else steps, 1e-3, rng, batch=128)
+        train(encoder, y, rng, num_steps=steps // 4 if "CoD" in name else steps)
         with torch.no_grad():
             numbers[name] = gap(encoder(test))
     return Outcome(numbers, {"energy_gaps": _picture(numbers)})

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pretrain.data import natural_patches
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
-from pretrain.experiments.patches import orientation, tiled, train
+from pretrain.experiments.patches import orientation, tiled
+from pretrain.experiments.training import train
 from pretrain.sparse.energy import random_dictionary
 from pretrain.sparse.learning import DictionaryLearner
 from pretrain.sparse.topographic import TopographicConfig, pools, topographic_codes, topographic_energy
@@ -31,7 +32,7 @@ def run(seed: int, quick: bool) -> Outcome:
         lambda y, w: topographic_codes(y, w, pool, CONFIG),
         lambda y, z, w: topographic_energy(y, z, w, pool, CONFIG),
     )
-    train(learner, y, 10 if quick else 800, 0.02, rng)
+    train(learner, y, rng, num_steps=10 if quick else 800, batch=256, rate=0.02)
     atoms = learner.dictionary.detach().T
     angles = orientation(atoms, SIZE)
     shuffled = angles[torch.randperm(len(angles), generator=rng)]

@@ -44,7 +44,7 @@ class Coupling(nn.Module):
         self.monotone = monotone
         self.register_buffer("kept", kept)
         self.register_buffer("changed", changed)
-        self.net = mlp([len(kept), *hidden, len(changed) * monotone.num_parameters])
+        self.net = mlp([len(kept), *hidden, len(changed) * monotone.num_parameters], "relu")
         last = self.net[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)

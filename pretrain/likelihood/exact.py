@@ -10,18 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pretrain.energies import Energy, free_energy, gibbs
 from pretrain.learner import Learner, Terms
-from pretrain.samplers.chain import Energy
 
 
 def log_partition(energy: Energy, answers: Tensor) -> Tensor:
     """log Z, a number, over all answers (M, ...)."""
-    return torch.logsumexp(-energy(answers), 0)
+    return -free_energy(energy(answers), 1.0)
 
 
 def probabilities(energy: Energy, answers: Tensor) -> Tensor:
     """p (M,) of all answers (M, ...)."""
-    return torch.softmax(-energy(answers), 0)
+    return gibbs(energy(answers))
 
 
 def draw(energy: Energy, answers: Tensor, num: int, generator: torch.Generator) -> Tensor:

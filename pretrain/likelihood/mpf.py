@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.binary import flip_energies
+from pretrain.energies import Energy
 from pretrain.learner import Learner, Terms
-from pretrain.samplers.chain import Energy
 
 
 def flow(energy: Energy, y: Tensor) -> Tensor:

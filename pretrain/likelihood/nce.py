@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pretrain.learner import Learner, Terms
 from pretrain.likelihood.densities import Density
+from pretrain.losses.group import info_nce
 
 
 def as_data(log_ratio: Tensor, nu: int) -> Tensor:
@@ -34,7 +35,7 @@ def as_noise(log_ratio: Tensor, nu: int) -> Tensor:
 
 def ranked_first(data: Tensor, noise: Tensor) -> Tensor:
     """The ranking loss (N,) of G of data (N,) among noise (N, nu)."""
-    return torch.logsumexp(torch.cat([data[:, None], noise], 1), 1) - data
+    return info_nce(-data, -noise)
 
 
 @dataclass(frozen=True, kw_only=True)

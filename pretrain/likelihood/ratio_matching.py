@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.binary import flip_energies
+from pretrain.energies import Energy
 from pretrain.learner import Learner, Terms
-from pretrain.samplers.chain import Energy
 
 
 def mismatch(energy: Energy, y: Tensor) -> Tensor:

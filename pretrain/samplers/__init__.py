@@ -1,6 +1,6 @@
 """Samplers of p(y) = exp(-F(y)) / Z: Langevin, HMC, Gibbs; chains are the batch dimension."""
 
-from pretrain.samplers.chain import Chain, Energy, Sampler
+from pretrain.samplers.chain import Chain, Sampler
 from pretrain.samplers.diagnostics import effective_sample_size
 from pretrain.samplers.gibbs import BlockGibbs, Gibbs, GibbsConfig
 from pretrain.samplers.hmc import HMC, HMCConfig
@@ -13,7 +13,6 @@ __all__ = [
     "BlockGibbs",
     "Chain",
     "DualAveragingConfig",
-    "Energy",
     "Gibbs",
     "GibbsConfig",
     "HMCConfig",

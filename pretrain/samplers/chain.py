@@ -8,13 +8,13 @@ noise, not by the seed, because a generator fills a batch in an order that depen
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Energy = Callable[[Tensor], Tensor]  # (B, ...) to (B,), low where y is likely
+from pretrain.energies import Energy
+
 Noise = tuple[Tensor, ...]  # (B, ...) each
 
 

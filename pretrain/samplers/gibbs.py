@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from pretrain.binary import flip_energies
-from pretrain.samplers.chain import Energy, Move, Noise, Point, Sampler, uniform
+from pretrain.energies import Energy
+from pretrain.samplers.chain import Move, Noise, Point, Sampler, uniform
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from pretrain.samplers.chain import Energy, Move, Noise, Point, normal, uniform
+from pretrain.energies import Energy
+from pretrain.samplers.chain import Move, Noise, Point, normal, uniform
 from pretrain.samplers.metropolis import GradientSampler, choose, evaluated, per_chain, rows
 
 

@@ -8,7 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from pretrain.samplers.chain import Energy, Move, Point, Sampler
+from pretrain.energies import Energy
+from pretrain.samplers.chain import Move, Point, Sampler
 
 
 class GradientSampler(Sampler):

@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from pretrain.samplers.chain import Energy
+from pretrain.energies import Energy
 from pretrain.samplers.metropolis import GradientSampler
 
 S = TypeVar("S", bound=GradientSampler)

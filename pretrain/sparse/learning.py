@@ -12,11 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pretrain.energies import Energy
 from pretrain.learner import Learner, Terms
 from pretrain.sparse.energy import unit_norm
 
 Infer = Callable[[Tensor, Tensor], Tensor]  # (y, dictionary) -> z
-Energy = Callable[[Tensor, Tensor, Tensor], Tensor]  # (y, z, dictionary) -> (N,)
 
 
 class DictionaryLearner(Learner):
@@ -32,6 +32,7 @@ class DictionaryLearner(Learner):
     """
 
     def __init__(self, dictionary: Tensor, infer: Infer, energy: Energy) -> None:
+        """energy: (y, z, dictionary) -> (N,)."""
         super().__init__()
         self.dictionary = nn.Parameter(unit_norm(dictionary.detach().clone()))
         self._infer, self._energy = infer, energy

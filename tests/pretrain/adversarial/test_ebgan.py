@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from pretrain.adversarial.ebgan import EBGAN, AutoEncoderEnergy, EBGANConfig, pulling_away
 from pretrain.adversarial.players import play
-from pretrain.energies import mlp
 from pretrain.learner import step
+from pretrain.networks import mlp
 from tests.pretrain.adversarial.rings import modes_before_and_after
 
 

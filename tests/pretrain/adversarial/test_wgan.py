@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from pretrain.adversarial.players import play
 from pretrain.adversarial.wgan import WGAN, WGANConfig, slope_penalty
-from pretrain.energies import MLPEnergy, MLPEnergyConfig, mlp
+from pretrain.energies import MLPEnergy, MLPEnergyConfig
 from pretrain.learner import step
+from pretrain.networks import mlp
 from tests.pretrain.adversarial.rings import modes_before_and_after
 
 

@@ -126,7 +126,9 @@ def forks(num: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 @pytest.mark.slow
 def test_the_conditional_one_learns_both_answers() -> None:
     torch.manual_seed(0)
-    learner = ConditionalVAE(mlp([2, 32, 4]), mlp([1, 32, 4]), mlp([3, 32, 1]), 1, VAEConfig())
+    learner = ConditionalVAE(
+        mlp([2, 32, 4], "relu"), mlp([1, 32, 4], "relu"), mlp([3, 32, 1], "relu"), 1, VAEConfig()
+    )
     rng = generator()
     optimiser = torch.optim.Adam(learner.parameters(), lr=0.01)
     for _ in range(600):
@@ -144,7 +146,9 @@ def test_the_conditional_one_learns_both_answers() -> None:
 
 def test_what_is_given_is_not_modelled_and_the_prior_sees_nothing_else() -> None:
     torch.manual_seed(0)
-    learner = ConditionalVAE(mlp([4, 8, 4]), mlp([3, 8, 4]), mlp([5, 8, 1]), 3, VAEConfig())
+    learner = ConditionalVAE(
+        mlp([4, 8, 4], "relu"), mlp([3, 8, 4], "relu"), mlp([5, 8, 1], "relu"), 3, VAEConfig()
+    )
     x, y = torch.randn(6, 3, generator=generator()), torch.randn(6, 1, generator=generator(1))
     rows = torch.cat([x, y], 1)
     changed = torch.cat([x, y + 1], 1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pretrain.energies import Energy
 from pretrain.learner import step
 from pretrain.likelihood import (
     RBM,
@@ -17,7 +18,7 @@ from pretrain.likelihood import (
     RBMConfig,
 )
 from pretrain.likelihood.exact import draw, log_partition, probabilities
-from pretrain.samplers import BlockGibbs, Chain, Energy, Gibbs, Replay, ReplayConfig, Sampler
+from pretrain.samplers import BlockGibbs, Chain, Gibbs, Replay, ReplayConfig, Sampler
 from tests.pretrain.likelihood.toys import generator, gradient, ising, states
 
 FAIR = Coins(torch.full((4,), 0.5, dtype=torch.float64))
