@@ -1,7 +1,7 @@
 """The command `headway`: its subcommands (mbrl.commands), how they are parsed and run, and how they fail.
 
 Help stays fast because nothing heavy is imported here. An error that is the user's to mend is one line on standard
-error and exit code 2; an interrupted command exits with 130.
+error and exit code 2; an experiment whose claims do not hold exits with 1, an interrupted command with 130.
 """
 
 from __future__ import annotations
@@ -16,11 +16,31 @@ from collections.abc import Callable, Sequence
 
 import tyro
 
+from mbrl.commands.arguments import Disproved
 from mbrl.commands.judging import bench, benchmark, diagnose, evaluate, imagine
-from mbrl.commands.learning import demo, distill, reproduce, train_model, train_policy, train_rl
+from mbrl.commands.learning import (
+    demo,
+    distill,
+    experiment,
+    pretrain,
+    reproduce,
+    train_model,
+    train_policy,
+    train_rl,
+)
 from mbrl.commands.recordings import export_minari, generate, import_, info, view
 
-RESUMABLE = ("demo", "train-model", "train-policy", "train-rl", "distill", "reproduce", "benchmark")
+RESUMABLE = (
+    "demo",
+    "train-model",
+    "train-policy",
+    "train-rl",
+    "distill",
+    "pretrain",
+    "experiment",
+    "reproduce",
+    "benchmark",
+)
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "generate": generate,
@@ -32,6 +52,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-policy": train_policy,
     "train-rl": train_rl,
     "distill": distill,
+    "pretrain": pretrain,
+    "experiment": experiment,
     "evaluate": evaluate,
     "benchmark": benchmark,
     "diagnose": diagnose,
@@ -88,6 +110,9 @@ def _run(command: Callable[[], None], *, can_resume: bool) -> int:
             "headway: interrupted" + ("; the same command continues" if can_resume else ""), file=sys.stderr
         )
         return 130
+    except Disproved as error:
+        _complain(str(error))
+        return 1
     except BrokenPipeError:  # `headway info F | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

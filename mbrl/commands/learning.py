@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from mbrl.commands.arguments import (
     Device,
+    Disproved,
     Recordings,
     all_files,
     naming_bad_arguments,
@@ -17,6 +18,7 @@ from mbrl.commands.arguments import (
     require_device,
     require_folder,
     require_readable,
+    require_some,
 )
 
 if TYPE_CHECKING:
@@ -220,3 +222,61 @@ def train_rl(
             seed=seed,
         )
     train_rl(config, read_all(files), out, device=device)
+
+
+def pretrain(
+    method: Positional[Annotated[str, arg(metavar="METHOD")]],
+    data: Annotated[str, arg(metavar="mnist|patches|parabola|spiral|ring|FILE.parquet")],
+    out: Annotated[Path, arg(metavar="DIR")],
+    updates: int = 1000,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> None:
+    """Train an energy, an encoder or a density on points, images or what cars see: its state and pictures in DIR.
+
+    Args:
+        method: one of docs/pretrain.md; an unknown name lists them.
+        data: digits, natural patches (both need `pip install headway[pretrain]`), points in the plane, or pictures of
+            where others drive around the cars of a recording.
+        out: folder for the method and its pictures; if it holds an interrupted run, that run goes on.
+        updates: rounds of training; a method that is fitted at once ignores them.
+        batch_size: samples of one update.
+        seed: of everything random.
+    """
+    require_folder(out)
+    from mbrl.pretrain_data import pretrain_data
+    from mbrl.train_method import MethodTraining, train_method
+
+    with naming_bad_arguments():
+        config = MethodTraining(method=method, data=data, updates=updates, batch_size=batch_size, seed=seed)
+    train_method(config, pretrain_data(data, seed), out)
+
+
+def experiment(
+    names: Positional[Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(required)")]],
+    out: Annotated[Path, arg(metavar="DIR")] = Path("runs/experiments"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    quick: bool = False,
+) -> None:
+    """Run experiments that ask how methods of pretrain/ compare with their controls: DIR/NAME.md and NAME.json.
+
+    Fails if a claim does not hold for every seed.
+
+    Args:
+        names: of the experiments; an unknown name lists them.
+        out: folder for the numbers, pictures and pages; seeds that it holds are not run again.
+        seeds: each experiment runs once for each; pictures are of the first.
+        quick: seconds instead of minutes, to see that everything runs; claims are then not judged.
+    """
+    require_some(names, "NAME")
+    require_some(seeds, "--seeds")
+    require_folder(out)
+    from mbrl.experiments import as_table, chosen, run_experiment
+
+    broken = []
+    for one in chosen(names):
+        found = run_experiment(one, seeds, out, quick=quick)
+        print(as_table(found))
+        broken += [] if quick else [f"{one.name}: {claim}" for claim in found.broken()]
+    if broken:
+        raise Disproved(f"does not hold for every seed: {'; '.join(broken)}")

@@ -35,6 +35,8 @@ SHAPES = {
     "train-policy": "train-policy --model {tmp} --recording {file} --out {tmp}/out",
     "train-rl": "train-rl --recording {file} --algorithm sac --steps 9 --hidden 64 64 --out {tmp}/out",
     "distill": "distill --model {tmp} --recording {file} --preset debug --out {tmp}/out",
+    "pretrain": "pretrain sparse-coding --data patches --out {tmp}/out --updates 9 --batch-size 64 --seed 1",
+    "experiment": "experiment losses bounded --out {tmp}/out --seeds 0 1 2 --quick",
     "evaluate": "evaluate --recording {file} --agent human --agent no-action --agent {tmp} --perturbed --out {tmp}/out",
     "benchmark": "benchmark --recording {file} --out {tmp}/out --entrants mpur ppo --traffic blind --rl-steps 9",
     "diagnose": "diagnose --model {tmp} --policy {tmp} --recording {file} --split test --out {tmp}/out",
@@ -219,6 +221,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "import {tmp}/none.txt --out {tmp}/o.parquet",
         "train-policy --model {tmp}/none --recording {file} --out {tmp}/o",
         "demo --unknown",
+        "pretrain nonsense --data ring --out {tmp}/o",
+        "pretrain ica --data nonsense --out {tmp}/o",
+        "pretrain ica --data mnist --out {tmp}/o",
+        "experiment nonsense --out {tmp}/o",
+        "experiment --out {tmp}/o",
     ],
 )
 def test_bad_arguments_get_one_line(

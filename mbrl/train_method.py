@@ -1,0 +1,155 @@
+"""Training a method of pretrain/ on data: the loop, the checkpoint, and pictures of what was learned.
+
+A learner's players take turns, each with an Adam of its own whose rate falls to 0 along a cosine. What is fitted at
+once counts as one update. The folder holds training.safetensors, result.json and pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from envs.errors import InputError
+from envs.formats.atomic import atomic_path
+from mbrl.checkpoint import Part
+from mbrl.loop import train
+from mbrl.pretrain_data import PretrainData
+from mbrl.progress import Progress
+from mbrl.schedule import cosine
+from pretrain.learner import Fitted, Learner, step
+from pretrain.methods import METHODS, Method
+from pretrain.pictures import Shown, pictures
+
+RESULT_FILE = "result.json"
+JUDGED = 500  # samples whose energy is reported
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodTraining:
+    """What is trained on what. updates: rounds of a learner's players; no matter for what is fitted at once."""
+
+    method: str
+    data: str
+    updates: int = 1000
+    batch_size: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}; there is: {', '.join(METHODS)}")
+        for name in ("updates", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+def train_method(
+    config: MethodTraining, data: PretrainData, out: Path, *, progress: Callable[..., Progress] = Progress
+) -> Learner | Fitted:
+    """Train, or go on training, in a folder; then judge and draw.
+
+    Raises:
+        InputError: the method does not take such data, or the folder holds another run.
+    """
+    method = METHODS[config.method]
+    if data.kind not in method.takes:
+        raise InputError(
+            f"{config.method} takes {' or '.join(method.takes)}, and --data {config.data} is {data.kind}"
+        )
+    y, generator = method.prepare(data.y), torch.Generator().manual_seed(config.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        built = method.build(y, generator)
+    parts: dict[str, Part] = {"method": built, "generator": generator}
+    if isinstance(built, Fitted):
+        update, num_updates = _fitting(method, built, y, generator), 1
+    else:
+        adams = {
+            player: torch.optim.Adam(built.parameters_of(player), method.rate) for player in built.players
+        }
+        parts |= {f"adam_{player}": adam for player, adam in adams.items()}
+        update, num_updates = _learning(config, method, built, adams, y, generator), config.updates
+    train(
+        update,
+        name="pretrain",
+        what=f"training {config.method}",
+        out=out,
+        config=asdict(config) | {"fingerprint": data.fingerprint},
+        num_updates=num_updates,
+        parts=parts,
+        fingerprint=data.fingerprint,
+        progress=progress,
+    )
+    built.eval()
+    _report(config, method, built, data, out)
+    return built
+
+
+def _fitting(
+    method: Method, built: Fitted, y: torch.Tensor, generator: torch.Generator
+) -> Callable[[int], dict[str, float]]:
+    def update(number: int) -> dict[str, float]:
+        built.fit(y, generator)
+        return {"loss": float(method.energy(built, y[:JUDGED]).mean())}
+
+    return update
+
+
+def _learning(
+    config: MethodTraining,
+    method: Method,
+    learner: Learner,
+    adams: dict[str, torch.optim.Adam],
+    y: torch.Tensor,
+    generator: torch.Generator,
+) -> Callable[[int], dict[str, float]]:
+    """A round: each player in turn, on a new batch. With several players, "loss" is that of the first."""
+    learner.train()
+
+    def update(number: int) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for player in method.turns:
+            for group in adams[player].param_groups:
+                group["lr"] = method.rate * cosine(number / config.updates)
+            batch = y[torch.randint(len(y), (config.batch_size,), generator=generator)]
+            found = step(learner, adams[player], batch, generator, player)
+            metrics |= (
+                found if len(adams) == 1 else {f"{player}.{name}": value for name, value in found.items()}
+            )
+        return metrics if len(adams) == 1 else metrics | {"loss": metrics[f"{method.turns[0]}.loss"]}
+
+    return update
+
+
+def _report(
+    config: MethodTraining, method: Method, built: Learner | Fitted, data: PretrainData, out: Path
+) -> None:
+    with torch.no_grad():
+        energies = {
+            name: float(method.energy(built, method.prepare(part[:JUDGED])).mean())
+            for name, part in (("train", data.y), ("held_out", data.held_out))
+        }
+    size = {} if data.kind == "plane" else {"height": data.y.shape[2], "width": data.y.shape[3]}
+    shown = Shown(data.kind, method.prepare(data.held_out[:JUDGED]), **size)
+    drawn = pictures(method, built, shown, torch.Generator().manual_seed(config.seed))
+    for name, picture in drawn.items():
+        write_png(out / f"{name}.png", picture)
+    result: dict[str, Any] = asdict(config) | {
+        "energy": energies,
+        "pictures": [f"{name}.png" for name in drawn],
+    }
+    with atomic_path(out / RESULT_FILE) as path:
+        path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def write_png(path: Path, picture: NDArray) -> None:
+    """A picture uint8 (H, W, 3)."""
+    from matplotlib.image import imsave
+
+    with atomic_path(path) as temporary:
+        imsave(temporary, picture, format="png")
