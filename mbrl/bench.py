@@ -36,6 +36,7 @@ from envs.sources import load_recordings
 from envs.windows import WindowConfig, WindowSampler
 from mbrl.bench_imagination import bench_imagination
 from mbrl.bench_planning import bench_planning
+from mbrl.bench_pretrain import bench_pretrain
 
 VERSIONS_OF = (
     "headway",
@@ -308,4 +309,5 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "replay": bench_replay,
     "imagination": bench_imagination,
     "planning": bench_planning,
+    "pretrain": lambda: {**bench_pretrain(), "machine": machine_facts()},
 }

@@ -212,7 +212,7 @@ def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = Fa
     """Measure how fast headway is on this machine.
 
     Args:
-        name: what to measure: replay, imagination, planning.
+        name: what to measure: replay, imagination, planning, pretrain.
         json: print one JSON object and nothing else on standard output.
     """
     from mbrl.bench import as_text, run_bench

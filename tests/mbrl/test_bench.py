@@ -98,9 +98,21 @@ def test_memory_is_that_of_a_fresh_process(tmp_path: Path) -> None:
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(InputError, match="unknown benchmark 'speed'; there is: imagination, planning, replay"):
+    names = "imagination, planning, pretrain, replay"
+    with pytest.raises(InputError, match=f"unknown benchmark 'speed'; there is: {names}"):
         run_bench("speed")
-    assert set(BENCHES) == {"imagination", "planning", "replay"}
+    assert set(BENCHES) == {"imagination", "planning", "pretrain", "replay"}
+
+
+def test_pretrain_is_measured_beside_its_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import chains, fista
+
+    monkeypatch.setattr(fista, "fista_vs_sklearn", lambda: {"ratio": 5.0})
+    monkeypatch.setattr(chains, "chains_ratio", lambda: {"hmc_chains_ratio": 60.0})
+    results = json.loads(json.dumps(run_bench("pretrain")))
+    assert results["fista_vs_sklearn"] == {"ratio": 5.0}
+    assert results["chains_ratio"] == {"hmc_chains_ratio": 60.0}
+    assert {"cpu", "cores", "versions"} <= results["machine"].keys()
 
 
 def test_results_read_as_lines() -> None:
