@@ -54,11 +54,10 @@ def pretrain_data(name: str, seed: int) -> PretrainData:
         if name == "mnist":
             return PretrainData("images", mnist("train").images, mnist("test").images)
         if name == "patches":
-            parts = [
-                natural_patches(5 * NUM, PATCH, generator),
-                natural_patches(HELD_OUT, PATCH, generator, HELD_OUT_IMAGES),
-            ]
-            return PretrainData("patches", *(part.view(-1, 1, PATCH, PATCH) for part in parts))
+            y = natural_patches(5 * NUM, PATCH, generator)
+            held_out = natural_patches(HELD_OUT, PATCH, generator, HELD_OUT_IMAGES)
+            shape = (-1, 1, PATCH, PATCH)
+            return PretrainData("patches", y.view(shape), held_out.view(shape))
     except ModuleNotFoundError as error:
         raise InputError(str(error)) from error
     raise InputError(f"unknown data {name!r}; there is: {', '.join(NAMES)}, or a recording FILE.parquet")
