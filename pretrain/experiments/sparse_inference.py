@@ -89,7 +89,7 @@ def _picture(numbers: dict[str, float]) -> NDArray[np.uint8]:
 
 
 EXPERIMENT = Experiment(
-    "sparse_inference",
+    "sparse-inference",
     "Does learned inference beat the algorithm it unrolls, at equal depth, on new patches?",
     run,
     (

@@ -1,0 +1,261 @@
+"""Methods whose codes hold little: auto-encoders and sparse coding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pretrain.autoencoders import (
+    VAE,
+    VQVAE,
+    AutoEncoder,
+    ConditionalVAE,
+    ContractingAutoEncoder,
+    ContractingConfig,
+    DenoisingAutoEncoder,
+    DenoisingConfig,
+    MaskedAutoEncoder,
+    MaskedAutoEncoderConfig,
+    MaskedTokens,
+    MaskedTokensConfig,
+    SaturatingAutoEncoder,
+    SaturatingConfig,
+    SparseAutoEncoder,
+    SparseConfig,
+    TiedDecoder,
+    VAEConfig,
+    VQConfig,
+)
+from pretrain.methods.method import (
+    ALPHA,
+    ATOMS,
+    CODES,
+    GREYS,
+    HIDDEN,
+    MAP,
+    PICTURES,
+    POOL,
+    Built,
+    Method,
+    as_pictures,
+    samples,
+    words,
+)
+from pretrain.networks import mlp
+from pretrain.sparse import (
+    LISTA,
+    PSD,
+    ConvolutionalPSD,
+    DictionaryLearner,
+    LCoD,
+    PartialLISTA,
+    energy,
+    fista,
+    group_energy,
+    group_lasso,
+    lasso,
+    topographic_codes,
+    topographic_energy,
+    unit_norm,
+)
+from pretrain.sparse.convolutional import ShrinkEncoder
+from pretrain.sparse.psd import TanhEncoder
+from pretrain.sparse.topographic import pools
+
+
+def halves(y: Tensor) -> int:
+    """Entries of a row that are given to the conditional VAE: the first half."""
+    return y.shape[1] // 2
+
+
+def _contracting(y: Tensor, generator: torch.Generator) -> Built:
+    layer = nn.Linear(y.shape[1], 2 * CODES)
+    encoder = nn.Sequential(layer, nn.Sigmoid())
+    return ContractingAutoEncoder(encoder, TiedDecoder(layer), ContractingConfig(contraction=0.1))
+
+
+def _vae(y: Tensor) -> Built:
+    d, k = y.shape[1], min(y.shape[1], CODES // 2)
+    return VAE(mlp((d, HIDDEN, 2 * k)), mlp((k, HIDDEN, d)), VAEConfig())
+
+
+def _conditional(y: Tensor) -> Built:
+    d, given = y.shape[1], halves(y)
+    k = min(d, CODES // 2)
+    return ConditionalVAE(
+        mlp((d, HIDDEN, 2 * k)),
+        mlp((given, HIDDEN, 2 * k)),
+        mlp((given + k, HIDDEN, d - given)),
+        given,
+        VAEConfig(),
+    )
+
+
+def _vqvae(y: Tensor) -> Built:
+    """Maps of codes of a quarter of the image's size."""
+    config = VQConfig(num_codes=64, dim=8, dead=1.0)
+    encoder = nn.Sequential(
+        nn.Conv2d(1, 16, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(32, config.dim, 1),
+    )
+    decoder = nn.Sequential(
+        nn.ConvTranspose2d(config.dim, 16, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(16, 1, 4, 2, 1)
+    )
+    return VQVAE(encoder, decoder, config)
+
+
+def _convolutional(y: Tensor, generator: torch.Generator) -> Built:
+    size = min(9, *(side // 2 for side in y.shape[2:]))
+    filters = unit_norm(torch.randn(16, 1, size, size, generator=generator))
+    return ConvolutionalPSD(filters, ShrinkEncoder(filters, 0.1))
+
+
+def _dictionary(y: Tensor, generator: torch.Generator) -> DictionaryLearner:
+    return DictionaryLearner(
+        samples(y, ATOMS, generator),
+        lambda y, w: fista(lasso(y, w, ALPHA), 30),
+        lambda y, z, w: energy(y, z, w, ALPHA),
+    )
+
+
+def _groups(y: Tensor, generator: torch.Generator) -> DictionaryLearner:
+    return DictionaryLearner(
+        samples(y, ATOMS, generator),
+        lambda y, w: fista(group_lasso(y, w, 2 * ALPHA, POOL), 30),
+        lambda y, z, w: group_energy(y, z, w, 2 * ALPHA, POOL),
+    )
+
+
+def _topographic(y: Tensor, generator: torch.Generator) -> DictionaryLearner:
+    pool = pools(MAP)
+    return DictionaryLearner(
+        samples(y, MAP.side**2, generator),
+        lambda y, w: topographic_codes(y, w, pool, MAP),
+        lambda y, z, w: topographic_energy(y, z, w, pool, MAP),
+    )
+
+
+def _auto_encoder(build: Callable[[Tensor], Built], rate: float = 2e-3) -> Method:
+    return Method(build=lambda y, generator: build(y), rate=rate, reconstruct=lambda m, y: m.reconstruct(y))
+
+
+def _sparse(build: Callable[[Tensor, torch.Generator], Built]) -> Method:
+    """A dictionary whose codes are inferred."""
+    return Method(
+        build=build,
+        takes=PICTURES,
+        rate=2e-2,
+        energy=lambda m, y: m.free_energy(y),
+        atoms=lambda m: m.dictionary.T,
+        reconstruct=lambda m, y: m.infer(y) @ m.dictionary.T,
+        codes=lambda m, y: m.infer(y).abs().mean(0),
+    )
+
+
+def _inference(build: Callable[[Tensor], Built]) -> Method:
+    """An encoder that learns to infer the codes of a given dictionary: of samples."""
+    return Method(
+        build=lambda y, generator: build(samples(y, ATOMS, generator)),
+        takes=PICTURES,
+        reconstruct=lambda m, y: m(y) @ m.dictionary.T,
+        codes=lambda m, y: m(y).abs().mean(0),
+    )
+
+
+CODED: Mapping[str, Method] = {
+    # auto-encoders
+    "autoencoder": _auto_encoder(
+        lambda y: AutoEncoder(mlp((y.shape[1], HIDDEN, CODES)), mlp((CODES, HIDDEN, y.shape[1])))
+    ),
+    "denoising": _auto_encoder(
+        lambda y: DenoisingAutoEncoder(
+            mlp((y.shape[1], HIDDEN, HIDDEN)),
+            mlp((HIDDEN, HIDDEN, y.shape[1])),
+            DenoisingConfig(noise=0.1 if y.shape[1] == 2 else 0.3),
+        )
+    ),
+    "sparse-autoencoder": Method(
+        build=lambda y, g: SparseAutoEncoder(SparseConfig(dim=y.shape[1], num_units=ATOMS, sparsity=0.3)),
+        takes=PICTURES,
+        atoms=lambda m: m.dictionary.T,
+        reconstruct=lambda m, y: m.reconstruct(y),
+        codes=lambda m, y: m.encode(y).mean(0),
+    ),
+    "contracting": Method(build=_contracting, reconstruct=lambda m, y: m.reconstruct(y)),
+    "saturating": _auto_encoder(
+        lambda y: SaturatingAutoEncoder(
+            nn.Linear(y.shape[1], HIDDEN), nn.Linear(HIDDEN, y.shape[1]), SaturatingConfig(saturation=0.01)
+        )
+    ),
+    "vae": Method(
+        build=lambda y, g: _vae(y),
+        reconstruct=lambda m, y: m.decoder(m.posterior(y).mean),
+        sample=lambda m, num, generator: m.decoder(
+            m.prior(torch.zeros(num, m.encoder[0].in_features)).sample(generator)
+        ),
+    ),
+    "conditional-vae": Method(
+        build=lambda y, g: _conditional(y),
+        energy=lambda m, y: m.energy(y[:, : m.num_given], y[:, m.num_given :]),
+        reconstruct=lambda m, y: torch.cat(
+            [
+                y[:, : m.num_given],
+                m.decoder(torch.cat([y[:, : m.num_given], m.prior(y).mean], 1)),  # from what is given alone
+            ],
+            1,
+        ),
+    ),
+    "vq-vae": Method(
+        build=lambda y, g: _vqvae(y),
+        takes=PICTURES,
+        prepare=as_pictures,
+        reconstruct=lambda m, y: m.reconstruct(y),
+        codes=lambda m, y: torch.bincount(
+            m.quantise(y).chosen.flatten(), minlength=m.config.num_codes
+        ).float(),
+    ),
+    "masked-autoencoder": Method(
+        build=lambda y, g: MaskedAutoEncoder(MaskedAutoEncoderConfig(height=y.shape[2], width=y.shape[3])),
+        takes=PICTURES,
+        prepare=as_pictures,
+        rate=1e-3,
+    ),
+    "masked-tokens": Method(
+        build=lambda y, g: MaskedTokens(MaskedTokensConfig(num_tokens=2 + GREYS, length=y.shape[1])),
+        takes=("images",),
+        prepare=words,
+        rate=1e-3,
+    ),
+    # sparse coding
+    "sparse-coding": _sparse(_dictionary),
+    "group-sparse-coding": _sparse(_groups),
+    "topographic": _sparse(_topographic),
+    "psd": Method(
+        build=lambda y, g: PSD(atoms := samples(y, ATOMS, g), TanhEncoder(atoms)),
+        takes=PICTURES,
+        rate=1e-2,
+        energy=lambda m, y: m.energy(y, m.infer(y)),
+        atoms=lambda m: m.dictionary.T,
+        reconstruct=lambda m, y: m.encoder(y) @ m.dictionary.T,
+        codes=lambda m, y: m.encoder(y).abs().mean(0),
+    ),
+    "convolutional-psd": Method(
+        build=_convolutional,
+        takes=PICTURES,
+        prepare=as_pictures,
+        rate=2e-2,
+        energy=lambda m, y: m.energy(y, m.infer(y)),
+        atoms=lambda m: m.dictionary[:, 0],
+        reconstruct=lambda m, y: F.conv_transpose2d(m.infer(y), m.dictionary),
+        codes=lambda m, y: m.infer(y).abs().mean((0, 2, 3)),
+    ),
+    "lista": _inference(lambda atoms: LISTA(atoms, ALPHA)),
+    "partial-lista": _inference(lambda atoms: PartialLISTA(atoms, ALPHA)),
+    "lcod": _inference(lambda atoms: LCoD(atoms, ALPHA)),
+}
