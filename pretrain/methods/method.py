@@ -11,24 +11,18 @@ from torch import Tensor
 
 from pretrain.data import resized
 from pretrain.learner import Fitted, Learner
-from pretrain.sparse import (
-    TopographicConfig,
-    unit_norm,
-)
+from pretrain.sparse import TopographicConfig, unit_norm
 
-Kind = Literal[
-    "plane", "patches", "images"
-]  # (N, 2); (N, 1, H, W) of mean 0 and variance 1; (N, 1, H, W) in [0, 1]
+# plane: (N, 2). patches: (N, 1, H, W) of mean 0 and variance 1. images: (N, 1, H, W) in [0, 1].
+Kind = Literal["plane", "patches", "images"]
 PICTURES: tuple[Kind, ...] = ("patches", "images")
 ANY: tuple[Kind, ...] = ("plane", *PICTURES)
 
 HIDDEN, CODES = 256, 32  # units of a hidden layer, and of a code
 ATOMS, ALPHA, POOL = 144, 0.5, 4
 GREYS = 8  # of images as sequences of words
-COARSE, TINY = (
-    7,
-    4,
-)  # pixels along the images whose pixels are binary units, and along those that can be enumerated
+COARSE = 7  # pixels along an image whose pixels are binary units or words,
+TINY = 4  # and along one whose every state can be listed
 MAP = TopographicConfig(side=12, width=1.2, alpha=0.5, epsilon=0.05, steps=20)
 
 Built = Learner | Fitted
@@ -84,4 +78,5 @@ def samples(y: Tensor, num: int, generator: torch.Generator) -> Tensor:
 
 
 def at_most(y: Tensor, num: int) -> int:
+    """`num`, or the entries of a row where they are fewer."""
     return min(num, y.shape[1])
