@@ -16,6 +16,7 @@ from mbrl.train_model import ModelTraining
 
 SWEEP = (1, 3, 5, 10, 20)  # imagined steps
 SHARES = (0.05, 0.2)  # of the training cars
+LONGER = 4  # times as many updates
 PERTURBED = (0.0, 0.5, 1.0)  # share of perturbed contexts
 NO_U: Method = "mpur-no-uncertainty"
 
@@ -89,6 +90,7 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
         by_paper("mpur-value", "vae-z-dropout", "more ways", value_weight=0.5),
         by_paper("mpur-gaussian", "vae-z-dropout", "more ways", stochastic=True),
         by_separated("separated-mpur", "the separated model"),
+        by_separated("separated-mpur-long", "the separated model", updates=LONGER * separated.updates),
         by_separated("separated-no-u", "the separated model", method=NO_U),
         by_separated("separated-deterministic-mpur", "the separated model", "separated-deterministic"),
         by_separated("separated-attached-speed", "the separated model", detach_speed=False),
