@@ -192,6 +192,7 @@ def test_wander_gives_way_to_a_neighbour_without_a_step() -> None:
 # -- recordings --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_sumo
 def test_traffic_comes_by_main_road_and_ramp(short: Recording) -> None:
     where = LAYOUTS[short.site.name]

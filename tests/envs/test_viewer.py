@@ -166,6 +166,7 @@ def read_mp4(path: Path) -> tuple[str, NDArray[np.uint8]]:
     return about, np.frombuffer(done.stdout, np.uint8).reshape(-1, int(size[2]), int(size[1]), 3)
 
 
+@pytest.mark.slow
 def test_a_video_has_its_frames_its_size_and_its_colours(tmp_path: Path) -> None:
     shades = [20, 90, 160, 230]
     write_mp4(tmp_path / "v.mp4", (np.full((63, 95, 3), s, np.uint8) for s in shades), fps=10)

@@ -41,6 +41,7 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
         agent_by_name(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_policy_that_ships_drives_where_doing_nothing_fails() -> None:
     pretrained = agent_by_name("pretrained")
     evaluation = evaluate([pretrained, NoAction()], load_recordings(None), split="validation", max_cars=40)

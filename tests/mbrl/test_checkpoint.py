@@ -238,6 +238,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
         small(tmp_path / "file" / "sub" / "c.safetensors")
 
 
+@pytest.mark.slow
 def test_killed_before_the_rename(tmp_path: Path) -> None:
     """The last moment: everything is written, the rename has not happened. What a killed writer left is cleared."""
     path = small(tmp_path / "c.safetensors", 1.0)

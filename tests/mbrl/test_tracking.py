@@ -49,6 +49,7 @@ def history(root: Path, run_id: str, key: str) -> list[tuple[int, float]]:
 # ---- what is stored ----
 
 
+@pytest.mark.slow
 def test_everything_reaches_the_local_store(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

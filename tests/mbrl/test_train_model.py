@@ -254,6 +254,7 @@ def braking() -> Recording:
     return recording_of(*tracks)
 
 
+@pytest.mark.slow
 def test_it_learns_how_cars_change_their_speed(tmp_path: Path, notebook: Notebook) -> None:
     """The untrained model lets all go on as they did; the lanes beside the ego brake, and the model learns it."""
     config = training(

@@ -66,6 +66,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
     monkeypatch.setattr(module._Keeper, "_save", once_more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])
 def test_a_killed_run_goes_on_where_it_was_saved(
     algorithm: Algorithm, traffic: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -163,6 +164,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
         RLTraining(**settings)
 
 
+@pytest.mark.slow
 def test_numbers_reach_mlflow(traffic: Recording, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 

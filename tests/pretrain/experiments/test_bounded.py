@@ -8,6 +8,7 @@ import pytest
 from pretrain.experiments.bounded import EXPERIMENT
 
 
+@pytest.mark.slow
 def test_it_runs_quickly_and_its_claims_are_of_its_numbers() -> None:
     pytest.importorskip("skimage", reason="scikit-image is not installed: pip install 'headway[pretrain]'")
     numbers, pictures = EXPERIMENT.run(0, True)
