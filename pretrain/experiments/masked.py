@@ -110,7 +110,7 @@ def predictions(learner: MaskedAutoEncoder, images: Tensor, rng: torch.Generator
         row_of_images = images_of(row, CONFIG.patch, 28, 28)[:, 0]
         axes.imshow(torch.cat([*row_of_images], 1).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[])
-        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
     return pixels(figure)
 
 
