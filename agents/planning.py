@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.context import Context, context_of_observation, scaled
-from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, Costs
+from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
@@ -53,6 +53,26 @@ class Driving(Dynamics):
         return poses, poses[:, -1]
 
 
+@dataclass(frozen=True)
+class SceneCost:
+    """The cost of poses (R, T, 4) among scenes: the mean of C (envs.costs) over masks and futures."""
+
+    scenes: Scenes
+    lane_weight: float = LANE_WEIGHT
+    off_road_weight: float = OFF_ROAD_WEIGHT
+
+    def __call__(self, poses: Tensor, actions: Tensor) -> Tensor:
+        """(R, T)."""
+        by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
+        seen = self.scenes.seen_by(by_start)
+        total = self.scenes.costs(by_start, seen).total(self.lane_weight, self.off_road_weight)
+        return self.judged(total, *seen).flatten(0, 1)
+
+    def judged(self, total: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
+        """(N, B, T) of C (K, M, N, B, T), and of where the scenes' points are seen (`Scenes.seen_by`)."""
+        return total.mean((0, 1))
+
+
 def action_space(size: Tensor) -> Box:
     """What vehicles of sizes (B, 2) can do: accelerations in m/s^2 and curvatures in 1/m, (B, 1, 2)."""
     scale = torch.from_numpy(limit_scale(size[:, 0].double().cpu().numpy())).to(size)
@@ -79,16 +99,14 @@ class RecordedFuture:
             replay.frame[egos, None] + steps, world.end_frame[world.recording[vehicle]][:, None]
         )
         seconds = torch.from_numpy(steps * world.dt).to(now)
-        poses = straight_on(now[:, None], seconds)  # of an observer, who sees all that a plan can reach
+        poses = straight_on(
+            now[:, None], seconds
+        )  # of an observer who drives on; beyond its view, nobody is known
         pictures = render(world, frames, poses.cpu().numpy(), vehicle, replay.view, replay.threads)
         others = scaled(np.ascontiguousarray(pictures[:, :, 1]), now.device)[None, None]
         scenes = Scenes.of(others, poses, context.frames[-1][:, ::2], now, context.size, replay.view)
 
-        def cost(poses: Tensor, actions: Tensor) -> Tensor:
-            found = scenes.costs(poses.unflatten(0, (-1, len(egos))))
-            total = Costs(found.proximity[0, 0], found.lane, found.off_road)
-            return total.total(self.lane_weight, self.off_road_weight).flatten(0, 1)
-
+        cost = SceneCost(scenes, self.lane_weight, self.off_road_weight)
         return Situation(Driving(world.dt, self.stride), cost, now)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.compiled import compiled
-from envs.perturbation import TRIES, look_around, perturb
+from envs.perturbation import noise_with_room
 from envs.recording import Recording, Split
-from envs.world import World
+from envs.world import World, recorded_history
 
 LATE_ENTRY = 30.0  # m; a car first seen further than this beyond the start did not drive the scored part
 TIME_LIMIT_FACTOR = 2.0  # of the human's time ...
@@ -27,9 +27,7 @@ class Drives:
     start_frame: NDArray[np.int64]  # the ego is taken over here, with its history before
     human_frame: NDArray[np.int64]  # the human reaches the goal (or its recording ends) here
     limit_frame: NDArray[np.int64]  # the drive is over here, arrived or not
-    noise: NDArray[np.float64] | None = (
-        None  # (D, 4): moves the starts off the recording, see envs.perturbation
-    )
+    noise: NDArray[np.float64] | None = None  # (D, 4), see envs.perturbation: moves starts off the recording
 
     def __len__(self) -> int:
         return len(self.vehicle)
@@ -47,17 +45,11 @@ class Drives:
 
     def perturbed(self, world: World, seed: int) -> Drives:
         """The same, starting off the recording; a start with no room beside it (see envs.perturbation) stays there."""
-        rng = np.random.default_rng(seed)
-        noise = np.zeros((len(self), 4))
-        open_ = np.ones(len(self), bool)
-        now = recorded_history(world, self.vehicle, self.start_frame, 1)
-        for _ in range(TRIES):
-            tried = rng.standard_normal((len(self), 4))
-            moved = perturb(now, tried, world.dt)[:, -1]
-            free = open_ & look_around(world, moved, self.vehicle, self.start_frame)[0]
-            noise[free] = tried[free]
-            open_ &= ~free
-        return replace(self, noise=noise)
+        now = recorded_history(world, self.vehicle, self.start_frame, 1)[:, -1]
+        rng, all_of_them = np.random.default_rng(seed), np.ones(len(self), bool)
+        return replace(
+            self, noise=noise_with_room(world, now, self.vehicle, self.start_frame, all_of_them, rng)
+        )
 
 
 def find_drives(
@@ -107,11 +99,3 @@ def _find(world: World, history: int) -> tuple[NDArray[np.int64], NDArray[np.int
         if human[v] < 0:
             start[v] = -1
     return start, human
-
-
-def recorded_history(
-    world: World, vehicle: NDArray[np.int64], frame: NDArray[np.int64], num: int
-) -> NDArray[np.float64]:
-    """(B, num, 4): states of vehicles (B,) up to frames (B,); before a car's first frame, that one is repeated."""
-    frames = np.maximum(frame[:, None] + np.arange(1 - num, 1), world.first_frame[vehicle][:, None])
-    return world.state[world.row(vehicle[:, None], frames)].astype(np.float64)

@@ -1,7 +1,6 @@
 """Starts off the recording: where a car that had driven a little otherwise would be, and whether there is room for it.
 
-A policy that only ever starts where its human was has never seen what its own mistakes lead to. Source: Henaff,
-Canziani, LeCun, arXiv:1901.02705, perturb contexts for the same reason (their appendix); the deviations are ours.
+A policy that only ever starts where its human was has never seen what its own mistakes lead to.
 """
 
 from __future__ import annotations
@@ -39,6 +38,34 @@ def perturb(history: NDArray[np.float64], noise: NDArray[np.float64], dt: float)
         legs = way * trig(out[:, :-1, 2])
         out[:, :-1, k] = out[:, -1:, k] - np.cumsum(legs[:, ::-1], 1)[:, ::-1]
     return out
+
+
+def moved(history: NDArray[np.float64], noise: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
+    """`perturb` where there is noise; the other histories stay as they are."""
+    out, some = history.copy(), noise.any(1)
+    out[some] = perturb(history[some], noise[some], dt)
+    return out
+
+
+def noise_with_room(
+    world: World,
+    states: NDArray[np.float64],
+    vehicle: NDArray[np.int64],
+    frame: NDArray[np.int64],
+    wanted: NDArray[np.bool_],
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """(B, 4) for `moved`, so that whoever is moved off its state (B, 4) is on the road and touches nobody.
+
+    Noise that leads elsewhere is drawn again, TRIES times in all; after that, and where none is wanted (B,), it is 0.
+    """
+    noise, missing = np.zeros((len(states), 4)), wanted.copy()
+    for _ in range(TRIES):
+        tried = rng.standard_normal(noise.shape)
+        free, _ = look_around(world, perturb(states[:, None], tried, world.dt)[:, -1], vehicle, frame)
+        noise[missing & free] = tried[missing & free]
+        missing &= ~free
+    return noise
 
 
 def look_around(

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from envs import reactive
 from envs.compiled import compiled
 from envs.costs import COLLISION_THRESHOLD, OVERLAP_TOLERANCE, costs_of_image
-from envs.drives import Drives, recorded_history
+from envs.drives import Drives
 from envs.geometry import first_overlap, gap_and_ttc, is_hit_from_behind
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, limit_scale
 from envs.parallel import available_threads, for_ranges
-from envs.perturbation import perturb
+from envs.perturbation import moved
 from envs.raster import MAX_NEAR, NEAR_FIELDS, draw, gather, is_off_road, picture_reach
 from envs.recording import Recording
 from envs.units import View
-from envs.world import World, build_world
+from envs.world import World, build_world, recorded_history
 
 LOOK_AROUND = 60.0  # m; vehicles further away, and out of the picture, matter to nobody
 Traffic = Literal["blind", "reactive"]
@@ -145,11 +145,8 @@ class Replay:
 
     def _histories(self, drives: Drives) -> NDArray[np.float64]:
         """(D, T, 4): the states that led to each start."""
-        out = recorded_history(self.world, drives.vehicle, drives.start_frame, self.history)
-        if drives.noise is not None:
-            moved = drives.noise.any(1)
-            out[moved] = perturb(out[moved], drives.noise[moved], self.world.dt)
-        return out
+        history = recorded_history(self.world, drives.vehicle, drives.start_frame, self.history)
+        return history if drives.noise is None else moved(history, drives.noise, self.world.dt)
 
     def _check(self, drives: Drives, egos: NDArray[np.integer]) -> None:
         """Refuse what compiled code would follow out of its arrays."""

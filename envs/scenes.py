@@ -55,40 +55,46 @@ class Scenes:
 
     @torch.no_grad()
     def seen_by(self, poses: Tensor) -> tuple[Tensor, Tensor]:
-        """Metres (M, N, B, T, P) ahead and to the left of egos at poses (N, B, T, 4) of the points."""
-        return self._seen(poses[:, :, :, None], self.points[:, None, :, : poses.shape[2]])
+        """Metres (M, N, B, T, P) ahead and to the left of egos at poses (N, B, T, 4) of the points.
+
+        Raises:
+            ValueError: poses of another number of steps than the scenes have.
+        """
+        steps = self.points.shape[2]
+        if poses.shape[2] != steps:
+            raise ValueError(
+                f"these scenes go on for {steps} steps, the plan for {poses.shape[2]}: what a step costs depends on"
+                " when it is, so they are planned in as a whole"
+            )
+        return self._seen(poses, self.points[:, None])
 
     def _seen(self, poses: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        observer = self.observer[:, : poses.shape[2]]
-        observer = observer[:, :, None] if poses.dim() == 5 else observer
-        return relative_points(points[..., 0], points[..., 1], observer, poses)
+        """The same of any points (..., N, B, T, P, 2)."""
+        return relative_points(points[..., 0], points[..., 1], self.observer[:, :, None], poses[..., None, :])
 
-    def costs(self, poses: Tensor) -> Costs:
+    def costs(self, poses: Tensor, seen: tuple[Tensor, Tensor] | None = None) -> Costs:
         """Of egos at poses (N, B, T, 4): proximity (K, M, N, B, T), lane and off-road cost (N, B, T).
 
         The gradient is that of the ego's pose; its speed inside the proximity mask is held fixed (see envs.costs).
-        """
-        return Costs(self.proximity(poses, *self.seen_by(poses)), *self.standing(poses))
 
-    def proximity(self, poses: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
-        """(K, M, N, B, T), where the points are known to be (see `seen_by`).
-
-        The point that attains the maximum is found without a graph; the gradient is that of this point alone.
+        Args:
+            seen: what `seen_by` says of the poses, where it is known already.
         """
+        return Costs(self._proximity(poses, *(seen or self.seen_by(poses))), *self.standing(poses))
+
+    def _proximity(self, poses: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
+        """The point that attains the maximum is found without a graph; the gradient is that of this point alone."""
         speed, size = poses.detach()[..., 3], self.size[:, None]
-        steps = poses.shape[2]
         with torch.no_grad():
             near = along_mask(ahead, speed[..., None], size[:, None]) * across_mask(left, size[:, None])
-        points, found = self.points[:, None, :, :steps], []
-        for intensity in self.intensity[:, :, None, :, :steps]:
+        found = []
+        for intensity in self.intensity[:, :, None]:
             attains = (near * intensity).argmax(-1, keepdim=True)
-            shape = attains.shape[:-1]
-            point = points.expand(*shape, *points.shape[-2:]).gather(
-                -2, attains[..., None].expand(*shape, 1, 2)
-            )
-            there = intensity.expand(*shape, -1).gather(-1, attains)[..., 0]
-            f, aside = self._seen(poses, point[..., 0, :])
-            found.append(there * along_mask(f, speed, size) * across_mask(aside, size))
+            shape = attains.shape  # (M, N, B, T, 1)
+            points = self.points[:, None].expand(*shape[:-1], -1, 2)
+            f, aside = self._seen(poses, points.gather(-2, attains[..., None].expand(*shape, 2)))
+            there = intensity.expand(*shape[:-1], -1).gather(-1, attains)[..., 0]
+            found.append(there * along_mask(f[..., 0], speed, size) * across_mask(aside[..., 0], size))
         return torch.stack(found)
 
     def standing(self, poses: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +117,7 @@ class Scenes:
         k = len(self.intensity)
         if k == 1:
             return ahead.new_zeros(ahead.shape[:-1])
-        variance = self.intensity[..., : ahead.shape[-2], :].var(0)[:, None]
+        variance = self.intensity.var(0)[:, None]
         margin = 0.5 / self.view.px_per_m
         inside = (ahead.abs() <= self.view.top + margin) & (left.abs() <= self.view.left + margin)
         return (variance * inside).sum(-1)

@@ -19,11 +19,11 @@ from envs.errors import InputError
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, limit_scale
 from envs.kinematics import step as drive
 from envs.parallel import available_threads
-from envs.perturbation import TRIES, look_around, perturb
+from envs.perturbation import look_around, moved, noise_with_room
 from envs.raster import render
 from envs.recording import Recording, Split
 from envs.units import View
-from envs.world import World, build_world
+from envs.world import World, build_world, recorded_history
 
 URGENT_TRIES = 8  # windows drawn, of which the most urgent is taken
 EXPLORATION = (1.5, 0.004)  # m/s^2, 1/m: deviations of the noise of varied actions ...
@@ -165,9 +165,12 @@ class WindowSampler:
     def _histories(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
         """(B, n, 4) states of the egos, some of them perturbed, up to their present."""
         vehicle, present = self._car_and_frame(rows)
-        frames = present[:, None] + np.arange(-self.config.context[0], 1)
-        history = self.world.state[self.world.row(vehicle[:, None], frames)].astype(np.float64)
-        return self._perturb(history, vehicle, present, rng) if self.config.perturbed else history
+        history = recorded_history(self.world, vehicle, present, self.config.context[0] + 1)
+        if not self.config.perturbed:
+            return history
+        wanted = rng.random(len(vehicle)) < self.config.perturbed
+        noise = noise_with_room(self.world, history[:, -1], vehicle, present, wanted, rng)
+        return moved(history, noise, self.world.dt)
 
     def _time_to_collision(
         self, rows: NDArray[np.int64], histories: NDArray[np.float64]
@@ -238,24 +241,6 @@ class WindowSampler:
             return np.zeros((len(actions), 0, 2), np.float32)
         sums = np.add.reduceat(actions, edges[:-1], axis=1)
         return (sums / np.diff(edges)[:, None]).astype(np.float32)
-
-    def _perturb(
-        self,
-        history: NDArray[np.float64],
-        vehicle: NDArray[np.int64],
-        present: NDArray[np.int64],
-        rng: np.random.Generator,
-    ) -> NDArray[np.float64]:
-        wanted = rng.random(len(vehicle)) < self.config.perturbed
-        out = history.copy()
-        for _ in range(TRIES):
-            noise = rng.standard_normal((len(vehicle), 4))
-            moved = perturb(history, noise, self.world.dt)
-            free, _ = look_around(self.world, moved[:, -1], vehicle, present)
-            taken = wanted & free
-            out[taken] = moved[taken]
-            wanted &= ~free
-        return out
 
 
 def state_vectors(states: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -138,3 +138,11 @@ def recorded_state(world: World, vehicle: int, frame: int) -> tuple[float, float
     row = world.track_rows[world.track_offsets[vehicle] + frame - world.first_frame[vehicle]]
     s = world.state
     return s[row, 0], s[row, 1], s[row, 2], s[row, 3]
+
+
+def recorded_history(
+    world: World, vehicle: NDArray[np.int64], frame: NDArray[np.int64], num: int
+) -> NDArray[np.float64]:
+    """(B, num, 4): states of vehicles (B,) up to frames (B,); before a car's first frame, that one is repeated."""
+    frames = np.maximum(frame[:, None] + np.arange(1 - num, 1), world.first_frame[vehicle][:, None])
+    return world.state[world.row(vehicle[:, None], frames)].astype(np.float64)

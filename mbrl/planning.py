@@ -3,7 +3,8 @@
     J = sum_t  gamma^t [ 1/(K M) sum_k,m C(s_t^k,m)  +  lambda 1/M sum_m U_t^m ]
 
 C and U are those of mbrl.policy_losses and mbrl.uncertainty. The separated model's scenes do not depend on the plan:
-they are drawn once and read by all candidates (envs.scenes). Any other model is unrolled for each candidate.
+they are drawn once and read by all candidates (envs.scenes). Other models would have to be unrolled for each candidate,
+and are refused.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.planning import Driving, Foresight, PlanningAgent, Situation
+from agents.planning import Driving, Foresight, PlanningAgent, SceneCost, Situation
 from envs.context import Context
-from envs.costs import LANE_WEIGHT, Costs
+from envs.costs import LANE_WEIGHT
 from envs.replay import Replay
 from envs.scenes import Scenes
 from mbrl.forward_models import SeparatedModel
@@ -48,29 +49,19 @@ class Imagining:
             )
 
 
-@dataclass(frozen=True)
-class SceneCost:
-    """The cost of poses (R, T, 4) among scenes."""
+@dataclass(frozen=True, kw_only=True)
+class UncertainSceneCost(SceneCost):
+    """The cost of poses (R, T, 4) among scenes, and lambda times what masks disagree about."""
 
-    scenes: Scenes
-    config: Imagining
-    uncertainty: Uncertainty | None = None
+    uncertainty: Uncertainty
+    uncertainty_weight: float
 
-    def __call__(self, poses: Tensor, actions: Tensor) -> Tensor:
-        """(R, T)."""
-        by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
-        ahead, left = self.scenes.seen_by(by_start)
-        proximity = self.scenes.proximity(by_start, ahead, left)
-        standing = self.scenes.standing(by_start)
-        total = Costs(proximity, *standing).total(self.config.lane_weight, self.config.off_road_weight)
-        cost = total.mean((0, 1))
-        if self.uncertainty is not None:
-            cost = cost + self.config.uncertainty_weight * self._disagreement(total, ahead, left).mean(0)
-        return cost.flatten(0, 1)
+    def judged(self, total: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
+        u = self._disagreement(total, ahead, left).mean(0)
+        return super().judged(total, ahead, left) + self.uncertainty_weight * u
 
     def _disagreement(self, total: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
         """U (M, N, B, T); the ego's own motion is exact, so its term is 0."""
-        assert self.uncertainty is not None
         image = self.scenes.spread(ahead, left)
         terms = Terms(image, torch.zeros_like(image), total.var(0))
         u = self.uncertainty(Terms(*(term.flatten(0, -2) for term in terms)))
@@ -88,7 +79,7 @@ class ModelForesight:
         if not isinstance(trained.model, SeparatedModel):
             raise ValueError("only the separated model draws its scenes before a plan is known")
         self.model, self.horizon, self.config = trained.model.eval(), horizon, config
-        self.uncertainty = trained.uncertainty if config.uncertainty_weight else None
+        self.uncertainty = trained.uncertainty
 
     def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:
         """Of the egos' context alone; where they drive is not looked at."""
@@ -101,7 +92,11 @@ class ModelForesight:
             futures.vehicles.unflatten(0, (self.config.masks, self.config.futures)), futures.observer,
             context.frames[-1][:, ::2], context.now(), context.size, self.model.config.view,
         )  # fmt: skip
-        cost = SceneCost(scenes, self.config, self.uncertainty)
+        cost = SceneCost(scenes, self.config.lane_weight, self.config.off_road_weight)
+        if self.config.uncertainty_weight:
+            cost = UncertainSceneCost(
+                **vars(cost), uncertainty=self.uncertainty, uncertainty_weight=self.config.uncertainty_weight
+            )
         return Situation(Driving(timing.dt, timing.stride), cost, context.now())
 
     @torch.no_grad()

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from envs.drives import LATE_ENTRY, Drives, find_drives, recorded_history
+from envs.drives import LATE_ENTRY, Drives, find_drives
 from envs.perturbation import look_around, perturb
 from envs.recording import Recording
 from envs.site import Site
-from envs.world import build_world
+from envs.world import build_world, recorded_history
 from tests import reference
 from tests.toys import lane_centre, random_traffic, straight_site
 

@@ -150,6 +150,13 @@ def test_each_future_and_mask_is_its_own() -> None:
     assert (scenes.spread(*scenes.seen_by(beyond[None])) == 0).all(), "nobody sees it from there"
 
 
+def test_a_part_of_a_plan_is_refused(world: World) -> None:
+    """What a step costs depends on when it is."""
+    scenes, _, start = scenes_of(world)
+    with pytest.raises(ValueError, match="3 steps, the plan for 2"):
+        scenes.costs(start[None, :, None].expand(1, -1, 2, 4))
+
+
 def test_an_empty_road_costs_nothing() -> None:
     still, size = torch.tensor([[[0.0, 0, 0, 10]]]), torch.tensor([[4.0, 2.0]])
     static = torch.zeros(1, 2, VIEW.height, VIEW.width)

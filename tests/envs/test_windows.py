@@ -25,7 +25,6 @@ from envs.windows import (
     Windows,
     WindowSampler,
     exploration,
-    perturb,
     state_vectors,
 )
 from tests import reference
@@ -253,52 +252,6 @@ def test_mean_actions_lead_to_the_recorded_speed(traffic: Recording) -> None:
 
 
 # --- perturbed ones ------------------------------------------------------------------------------------------------
-
-
-def history(num: int = 5, steps: int = 12) -> NDArray[np.float64]:
-    """Cars that turn and speed up by the kinematics."""
-    rng = np.random.default_rng(3)
-    states = [
-        np.concatenate(
-            [rng.uniform(0, 50, (num, 2)), rng.normal(0, 1, (num, 1)), rng.uniform(4, 15, (num, 1))], 1
-        )
-    ]
-    for _ in range(steps - 1):
-        actions = np.stack([rng.normal(0, 1, num), rng.normal(0, 0.02, num)], 1)
-        states.append(np.stack([reference.step(s, a, 0.1) for s, a in zip(states[-1], actions, strict=True)]))
-    return np.stack(states, 1)
-
-
-def test_a_perturbed_history_leads_to_the_perturbed_pose_by_the_kinematics() -> None:
-    before = history()
-    noise = np.random.default_rng(4).standard_normal((5, 4))
-    after = perturb(before, noise, 0.1)
-    for b in range(5):
-        for here, there in pairwise(after[b]):
-            turn = np.tan(there[2] - here[2]) / (here[3] * 0.1)
-            action = np.array([(there[3] - here[3]) / 0.1, turn])
-            np.testing.assert_allclose(reference.step(here, action, 0.1), there, atol=1e-9)
-
-
-def test_a_perturbed_pose_is_moved_by_the_noise_in_the_ego_s_frame() -> None:
-    before = history()
-    noise = np.random.default_rng(5).standard_normal((5, 4))
-    after = perturb(before, noise, 0.1)
-    for b in range(5):
-        x, y, heading, v = before[b, -1]
-        ahead, left = noise[b, 0] * (1 + 0.15 * v), noise[b, 1] * 0.5
-        assert after[b, -1, :2] == pytest.approx(reference.seen_from((x, y, heading), ahead, left))
-        assert after[b, -1, 2] == pytest.approx(heading + 0.02 * noise[b, 3])
-        assert after[b, -1, 3] == pytest.approx(v + noise[b, 2] * (0.3 + 0.12 * v))
-    np.testing.assert_array_equal(perturb(before, np.zeros((5, 4)), 0.1)[:, -1], before[:, -1])
-
-
-def test_a_perturbed_car_does_not_reverse() -> None:
-    before = history()
-    after = perturb(before, np.array([[0, 0, -9.0, 0]] * 5), 0.1)
-    assert after[..., 3].min() == 0
-    np.testing.assert_array_equal(after[0, -2:, 3], 0)
-    np.testing.assert_allclose(after[:, -2, :2] - after[:, -1, :2], 0, atol=1e-9)  # it stood
 
 
 def test_on_a_free_road_the_wanted_share_is_moved_as_far_as_promised() -> None:

@@ -58,7 +58,6 @@ def as_policies_see_it(
     drawn = at.draw(context, seed)
     cost = exact_costs("position", at.model.config.view)
     noise = torch.zeros(len(actions), STEPS, at.model.z_dim)
-    assert at.uncertainty is not None
     found: list[tuple[Tensor, Tensor]] = []
     for vehicles in drawn.vehicles.unflatten(0, (K, M)).unbind(1):
         futures, taken = replace(drawn, vehicles=vehicles), iter(actions.unbind(1))
