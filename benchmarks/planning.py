@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl.bench import machine_facts
+from mbrl.machine import machine_facts
 from planners import (
     CEM,
     ICEM,

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from agents.sb3_interface import Interface
 from agents.sb3_vec_env import SB3VecEnv
 from envs.parallel import available_threads
-from mbrl.bench import machine_facts, traffic
+from mbrl.bench import traffic
+from mbrl.machine import machine_facts
 from mbrl.rl_training import RLTraining
 
 HIGHWAY_SECONDS = 1.0  # of simulation in a step of highway-v0

@@ -243,6 +243,11 @@ class WindowSampler:
         return (sums / np.diff(edges)[:, None]).astype(np.float32)
 
 
+def frames_back(num: int, stride: int) -> tuple[int, ...]:
+    """Recorded frames back of each of `num` context frames, `stride` apart, oldest first."""
+    return tuple(stride * k for k in range(num - 1, -1, -1))
+
+
 def state_vectors(states: NDArray[np.float64]) -> NDArray[np.float32]:
     """(..., 4) of x, y, vx, vy from (..., 4) of x, y, heading, speed."""
     x, y, heading, speed = np.moveaxis(states, -1, 0)

@@ -6,9 +6,6 @@ down; their median and worst are reported beside it.
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,7 +25,6 @@ from envs.environment import ReplayVectorEnv
 from envs.errors import InputError
 from envs.formats import read, write_parquet
 from envs.formats.ngsim_export import write_ngsim
-from envs.parallel import available_threads
 from envs.recording import Recording
 from envs.replay import Replay
 from envs.sites import I80
@@ -37,18 +33,7 @@ from envs.windows import WindowConfig, WindowSampler
 from mbrl.bench_imagination import bench_imagination
 from mbrl.bench_planning import bench_planning
 from mbrl.bench_pretrain import bench_pretrain
-
-VERSIONS_OF = (
-    "headway",
-    "numpy",
-    "numba",
-    "torch",
-    "gymnasium",
-    "stable-baselines3",
-    "highway-env",
-    "pandas",
-    "pyarrow",
-)
+from mbrl.machine import machine_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,30 +259,6 @@ def tiled(recording: Recording, num_rows: int) -> Recording:
         width=column(r.vehicles.width[r.vehicle]),
         kind=column(r.vehicles.kind[r.vehicle]),
         dt=r.dt,
-    )
-
-
-def machine_facts(threads: int | None = None) -> dict[str, Any]:
-    """What the numbers depend on."""
-    versions = {"python": platform.python_version()}
-    versions.update({name: importlib.metadata.version(name) for name in VERSIONS_OF})
-    return {
-        "cpu": _cpu_model(),
-        "cores": available_threads(),
-        "threads": threads or available_threads(),
-        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": versions,
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
     )
 
 

@@ -26,6 +26,7 @@ from envs.windows import Windows
 from mbrl.bench_memory import peak_rss_mb
 from mbrl.forward_models import PaperModel, build
 from mbrl.in_checkout import benchmark_module
+from mbrl.machine import machine_facts
 from mbrl.policy_rollouts import Imagined
 from mbrl.policy_training import PolicyTraining
 from mbrl.rows import models, rows
@@ -51,8 +52,6 @@ class Setting(NamedTuple):
 
 def bench_imagination(sizes: tuple[Size, ...] = ("paper", "quick")) -> dict[str, Any]:
     """Seconds of a training step of the paper's model and of a policy through it, and ratios to the plain steps."""
-    from mbrl.bench import machine_facts
-
     results: dict[str, Any] = {}
     for size in sizes:
         turns = _in_turns(size)

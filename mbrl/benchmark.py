@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,14 +19,25 @@ from agents import Agent
 from agents.driving import latest
 from agents.evaluate import Evaluation, Run, evaluate
 from agents.outcome_files import load_outcomes, save_outcomes
-from envs.errors import InputError
+from envs.drives import find_drives
+from envs.formats import read_parquet
 from envs.formats.atomic import atomic_path
 from envs.recording import Recording, Split
 from envs.replay import Replay
 from mbrl.benchmark_page import write_benchmark
-from mbrl.entrants import Entrant, Training, entrants, run, trainings
+from mbrl.entrants import Entrant, entrants, trainings
+from mbrl.named import choose
 from mbrl.presets import Preset
 from mbrl.side_by_side import Job, run_together
+from mbrl.trainings import (
+    RunJobs,
+    Training,
+    keep_setting,
+    seconds_spent,
+    seed_folder,
+    train_all,
+    with_needs,
+)
 
 Condition = Literal["blind", "reactive", "perturbed"]
 CONDITIONS: dict[Condition, dict[str, Any]] = {
@@ -34,9 +45,9 @@ CONDITIONS: dict[Condition, dict[str, Any]] = {
     "reactive": {"traffic": "reactive"},
     "perturbed": {"perturbed": True},
 }
-SPENT_FILE, LATENCY_FILE = "seconds.json", "latency.json"
+HUMAN = "human"
+LATENCY_FILE = "latency.json"
 LATENCY_CALLS = 24
-RunJobs = Callable[[Sequence[Job]], None]
 
 
 class Setting(NamedTuple):
@@ -65,11 +76,16 @@ def benchmark(
         only: names of entrants; all by default. The human always drives, to say which cars can be driven.
         run_jobs: what runs independent jobs: side by side on this machine, or on a cluster (mbrl.on_ray).
     Raises:
-        InputError: there is no such entrant.
+        InputError: there is no such entrant, or the folder holds a run of another setting.
     """
-    chosen = select(entrants(setting.preset, setting.rl_steps), only)
-    for stage in _stages(setting, chosen, seeds):
-        run_jobs(stage)
+    everybody = entrants(setting.preset, setting.rl_steps)
+    chosen = choose(everybody, [*only, HUMAN] if only else (), "entrant")
+    keep_setting(
+        setting.out, setting.files, preset=setting.preset, rl_steps=setting.rl_steps, split=setting.split,
+        max_cars=setting.max_cars,
+    )  # fmt: skip
+    plan = {seed_folder(setting.out, seed): _trainings(setting, seed, chosen) for seed in seeds}
+    train_all(plan, setting.files, run=run_jobs, device=setting.device, tracking_root=setting.out)
     drivers = [(entrant, seed) for entrant in chosen for seed in entrant.seeds(seeds)]
     run_jobs([Job(_drive, (setting, entrant.name, seed, condition))
               for condition in conditions for entrant, seed in drivers])  # fmt: skip
@@ -81,54 +97,10 @@ def benchmark(
     return write_benchmark(setting.out, evaluations, chosen, _costs(setting, drivers))
 
 
-def select(known: Sequence[Entrant], only: Sequence[str]) -> list[Entrant]:
-    """The entrants of these names, in the table's order, and the human; all if there are none."""
-    names = [entrant.name for entrant in known]
-    for name in only:
-        if name not in names:
-            raise InputError(f"unknown entrant {name!r}; there are: {', '.join(names)}")
-    return [entrant for entrant in known if not only or entrant.name in (*only, "human")]
-
-
-def seed_folder(out: Path, seed: int | None) -> Path:
-    """Where everything of a seed is."""
-    return out / ("no-seed" if seed is None else f"seed-{seed}")
-
-
-def _stages(setting: Setting, chosen: Sequence[Entrant], seeds: Sequence[int]) -> list[list[Job]]:
-    """What has to be trained: first what needs nothing, then what needs that, ..."""
+def _trainings(setting: Setting, seed: int, chosen: Sequence[Entrant]) -> list[Training]:
+    """What has to be trained for a seed, for these entrants."""
     wanted = {entrant.trained for entrant in chosen if entrant.trained}
-    stages: list[list[Job]] = []
-    for seed in seeds:
-        depth: dict[str, int] = {}
-        known = {training.name: training for training in trainings(setting.preset, seed, setting.rl_steps)}
-        for name in _with_needs(known, wanted):
-            training = known[name]
-            depth[name] = 1 + max((depth[need] for need in training.needs), default=-1)
-            while len(stages) <= depth[name]:
-                stages.append([])
-            stages[depth[name]].append(Job(_train, (setting, training, seed)))
-    return stages
-
-
-def _with_needs(known: dict[str, Training], wanted: set[str]) -> list[str]:
-    """Names of the trainings that are wanted, and of what they need, in the order of `known`."""
-    needed = set(wanted)
-    for name in reversed(known):
-        if name in needed:
-            needed |= set(known[name].needs)
-    return [name for name in known if name in needed]
-
-
-def _train(setting: Setting, training: Training, seed: int, progress: Any) -> None:
-    """Train, and add the time it took to what it took before it was interrupted."""
-    folder = seed_folder(setting.out, seed)
-    spent, begun = folder / training.name / SPENT_FILE, time.monotonic()
-    before = json.loads(spent.read_text())["seconds"] if spent.exists() else None
-    run(training, setting.files, folder, setting.device, progress)
-    if before is None or time.monotonic() - begun > 5:  # to find it finished takes less
-        with atomic_path(spent) as path:
-            path.write_text(json.dumps({"seconds": (before or 0.0) + time.monotonic() - begun}))
+    return with_needs(trainings(setting.preset, seed, setting.rl_steps), wanted)
 
 
 def _drives_file(out: Path, name: str, seed: int | None, condition: Condition) -> Path:
@@ -165,8 +137,6 @@ def _evaluate(setting: Setting, agents: Sequence[Agent], condition: Condition, *
 
 
 def _read(setting: Setting) -> list[Recording]:
-    from envs.formats import read_parquet
-
     return [read_parquet(path) for path in setting.files]
 
 
@@ -178,13 +148,7 @@ def _gathered(
         Run(entrant.name, seed, load_outcomes(_drives_file(setting.out, entrant.name, seed, condition)))
         for entrant, seed in drivers
     ]
-    human = _evaluate(setting, [_made(setting, "human", None)], condition)
-    for run_ in runs:
-        if len(run_.outcomes) != len(human.drives):
-            raise InputError(
-                f"{run_.name} drove {len(run_.outcomes)} cars, not these {len(human.drives)}: another recording, or"
-                " another split? Choose another folder", path=setting.out,
-            )  # fmt: skip
+    human = _evaluate(setting, [_made(setting, HUMAN, None)], condition)
     return replace(human, runs=runs)
 
 
@@ -202,8 +166,6 @@ def latency(agent: Agent, recordings: Sequence[Recording]) -> float:
 
     An agent that decides in every other frame and holds its action in between is thus timed where it decides.
     """
-    from envs.drives import find_drives
-
     replay = Replay(recordings, 1, history=max(agent.history, 20))
     drives = find_drives(replay.world, recordings).take(slice(0, 1))
     observation, taken = replay.reset(drives), []
@@ -223,10 +185,9 @@ def _costs(setting: Setting, drivers: Sequence[tuple[Entrant, int | None]]) -> d
     for entrant, seed in drivers:
         folder = seed_folder(setting.out, seed)
         spent = 0.0
-        if entrant.trained is not None and seed is not None:
-            known = {t.name: t for t in trainings(setting.preset, seed, setting.rl_steps)}
-            for name in _with_needs(known, {entrant.trained}):
-                spent += json.loads((folder / name / SPENT_FILE).read_text())["seconds"]
+        if seed is not None:
+            needed = _trainings(setting, seed, [entrant])
+            spent = sum(seconds_spent(folder / training.name) or 0.0 for training in needed)
         seconds = json.loads((folder / "drives" / f"{entrant.name}, {LATENCY_FILE}").read_text())["seconds"]
         found.setdefault(entrant.name, []).append({"latency_s": seconds, "training_s": spent})
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import Any
 from agents.evaluate import Evaluation
 from agents.results import number, results, with_interval
 from envs.formats.atomic import atomic_path
+from envs.parallel import available_threads
 from mbrl.entrants import Entrant
+from mbrl.machine import cpu_model, versions
 from mbrl.page import card, legend, page, section, table
 from mbrl.plots import front_chart, line_chart, series_colour
 
@@ -45,7 +46,7 @@ def write_benchmark(
             | dict(costs[e.name])
             for e in entrants
         ],
-        "machine": {"cpu": platform.processor() or platform.machine(), "python": platform.python_version()},
+        "machine": {"cpu": cpu_model(), "cores": available_threads(), "versions": versions()},
     }  # fmt: skip
     with atomic_path(out / JSON_FILE) as path:
         path.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")

@@ -23,10 +23,11 @@ from mbrl.policy_training import Method, policy_training_to_dict
 from mbrl.presets import Preset, model_training, policy_training
 from mbrl.progress import Progress, Stages, duration
 from mbrl.report import ExtraTable, Imagined, write_report
-from mbrl.side_by_side import Job, run_together
+from mbrl.side_by_side import run_together
 from mbrl.tracking import Tracker
-from mbrl.train_model import load_model, train_model, training_to_dict
-from mbrl.train_policy import load_policy, train_policy
+from mbrl.train_model import load_model, training_to_dict
+from mbrl.train_policy import load_policy
+from mbrl.trainings import Training, keep_setting, train_all
 
 FOLDERS: dict[Method, str] = {
     "imitation": "policy-imitation",
@@ -51,11 +52,8 @@ def run_demo(
     minutes = traffic.num_frames * traffic.dt / 60
     say(f"headway demo: {len(traffic.vehicles):,} cars in {minutes:.0f} minutes of traffic")
     say(f"everything goes to {out}; if you interrupt it, the same command continues")
-    run_together(
-        [Job(_model, (path, out, preset, seed, device)), Job(_imitation, (path, out, preset, seed, device))]
-    )
-    imagined: tuple[Method, ...] = ("mpur", "mpur-no-uncertainty")
-    run_together([Job(_policy, (method, path, out, preset, seed, device)) for method in imagined])
+    keep_setting(out, [path], preset=preset, seed=seed)
+    train_all({out: trainings(preset, seed)}, [path], run=run_together, device=device, tracking_root=out)
     evaluation = score(out, traffic, path.name, device)
     data = write_results(evaluation, out)
     with Progress("making the video and the report", 3, unit="parts") as progress:
@@ -79,6 +77,17 @@ def run_demo(
     say(f"done in {duration(time.monotonic() - began)}; open {out / REPORT_FILE}")
 
 
+def trainings(preset: Preset, seed: int) -> list[Training]:
+    """A forward model and, beside it, an imitation; from there, a policy with and one without U."""
+    imagined: tuple[Method, ...] = ("mpur", "mpur-no-uncertainty")
+    imitation = FOLDERS["imitation"]
+    return [
+        Training("model", model_training(preset, seed)),
+        Training(imitation, policy_training(preset, "imitation", seed)),
+        *(Training(FOLDERS[m], policy_training(preset, m, seed), "model", imitation) for m in imagined),
+    ]
+
+
 def score(out: Path, traffic: Recording, name: str, device: str) -> Evaluation:
     """All agents of the demo on the test cars."""
     agents: list[Agent] = [Human(), NoAction()]
@@ -99,30 +108,6 @@ def evaluate_with_bars(
             progress=lambda what, done, total: report(f"driving: {what}", done, total),
             **options,
         )
-
-
-def _model(path: Path, out: Path, preset: Preset, seed: int, device: str, progress: Any) -> None:
-    train_model(
-        model_training(preset, seed), [read_parquet(path)], out / "model",
-        device=device, tracking_root=out, progress=progress,
-    )  # fmt: skip
-
-
-def _imitation(path: Path, out: Path, preset: Preset, seed: int, device: str, progress: Any) -> None:
-    train_policy(
-        policy_training(preset, "imitation", seed), [read_parquet(path)], out / FOLDERS["imitation"],
-        device=device, tracking_root=out, progress=progress,
-    )  # fmt: skip
-
-
-def _policy(
-    method: Method, path: Path, out: Path, preset: Preset, seed: int, device: str, progress: Any
-) -> None:
-    train_policy(
-        policy_training(preset, method, seed), [read_parquet(path)], out / FOLDERS[method],
-        trained=load_model(out / "model", device), start_from=load_policy(out / FOLDERS["imitation"], device)[0],
-        device=device, tracking_root=out, progress=progress,
-    )  # fmt: skip
 
 
 def _report(

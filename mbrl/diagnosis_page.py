@@ -7,9 +7,9 @@ from html import escape
 from typing import Any
 
 from agents.results import number
+from mbrl.machine import versions
 from mbrl.page import card, details, legend, page, section, table
 from mbrl.plots import Points, line_chart, scatter_chart, series_colour
-from mbrl.report import versions
 
 TITLE = "headway: how far the model can be trusted"
 AHEAD = "seconds ahead"

@@ -20,7 +20,7 @@ from agents.planning import Situation, action_space
 from agents.policies import Policy
 from envs.context import Context, context_of_windows
 from envs.recording import Recording
-from envs.windows import WindowConfig, Windows, WindowSampler
+from envs.windows import WindowConfig, Windows, WindowSampler, frames_back
 from mbrl.futures import Futures
 from mbrl.imagination import Actor, stepwise, unroll
 from mbrl.planning import Imagining, ModelForesight
@@ -58,9 +58,8 @@ class Distilled(Blockwise):
                 learning_rate=teaching.learning_rate,
             )
         )  # fmt: skip
-        back = tuple(p.stride * k for k in range(p.frames - 1, -1, -1))
         windows = WindowConfig(
-            context=back,
+            context=frames_back(p.frames, p.stride),
             targets=(),
             observer="straight",
             perturbed=config.perturbed,

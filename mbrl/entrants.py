@@ -14,14 +14,13 @@ from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
 from agents.planning import PlanningAgent, RecordedFuture
 from agents.rules import RuleDriver, RulesConfig
-from envs.formats import read_parquet
-from envs.recording import Recording
 from mbrl.planning import Imagining, planning_agent
 from mbrl.policy_training import Method, PolicyTraining
 from mbrl.presets import Preset, model_training, policy_training
 from mbrl.rl_training import RLTraining
-from mbrl.train_model import load_model, train_model
-from mbrl.train_policy import load_policy, train_policy
+from mbrl.train_model import load_model
+from mbrl.train_policy import load_policy
+from mbrl.trainings import Training
 from planners import CEM, CEMConfig, GradientConfig, GradientPlanner
 from planners.base import Planner
 
@@ -29,21 +28,6 @@ SHARES = (0.05, 0.2)  # of the training cars, besides all
 NO_U: Method = "mpur-no-uncertainty"
 ORACLE = "oracle (knows the future)"
 Make = Callable[[Path, int, str], Agent]  # of the folder of a seed, the seed and a device
-
-
-@dataclass(frozen=True)
-class Training:
-    """Something to be trained for a seed, in a folder of its name."""
-
-    name: str
-    config: Any  # a ModelTraining, PolicyTraining or RLTraining
-    model: str | None = None  # the training it goes through ...
-    start: str | None = None  # ... and the one it begins with
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Names of trainings that come first."""
-        return tuple(name for name in (self.model, self.start) if name)
 
 
 @dataclass(frozen=True)
@@ -77,14 +61,12 @@ def trainings(preset: Preset, seed: int, rl_steps: int) -> list[Training]:
         Training("distilled", taught, "model", "imitation"),
     ]
     for share in SHARES:
-        own = {"data_share": share}
+        fewer, start = of_share("model", share), of_share("imitation", share)
         found += [
-            Training(of_share("model", share), replace(separated, **own)),  # type: ignore[arg-type]
-            Training(of_share("imitation", share), replace(imitation, **own)),  # type: ignore[arg-type]
-            Training(
-                of_share("mpur", share), replace(mpur, **own), of_share("model", share), of_share("imitation", share)  # type: ignore[arg-type]
-            ),
-        ]  # fmt: skip
+            Training(fewer, replace(separated, data_share=share)),
+            Training(start, replace(imitation, data_share=share)),
+            Training(of_share("mpur", share), replace(mpur, data_share=share), fewer, start),
+        ]
     return [*found, *(Training(name, rl(name, preset, seed, rl_steps)) for name in ("ppo", "sac"))]
 
 
@@ -122,29 +104,7 @@ def of_share(name: str, share: float) -> str:
     return f"{name}-data-{100 * share:.0f}"
 
 
-def run(training: Training, files: Sequence[Path], folder: Path, device: str, progress: Any) -> None:
-    """Train, go on, or find finished, in the folder of a seed."""
-    recordings: list[Recording] = [read_parquet(path) for path in files]
-    out, config = folder / training.name, training.config
-    if isinstance(config, RLTraining):
-        from mbrl.train_rl import train_rl  # brings stable-baselines3
-
-        train_rl(config, recordings, out, device=device, progress=progress)
-    elif isinstance(config, PolicyTraining):
-        train_policy(
-            config, recordings, out,
-            trained=load_model(folder / training.model, device) if training.model else None,
-            start_from=load_policy(folder / training.start, device)[0] if training.start else None,
-            device=device, tracking_root=folder, progress=progress,
-        )  # fmt: skip
-    else:
-        train_model(config, recordings, out, device=device, tracking_root=folder, progress=progress)
-
-
 # --- how they drive --------------------------------------------------------------------------------------------------
-
-WITH_U, WITHOUT_U = Imagining(futures=4), Imagining(futures=4, masks=1, uncertainty_weight=0.0)
-PLANNED = {"gradient": WITH_U, "gradient, no U": WITHOUT_U, "cem": WITH_U}
 
 
 def _by_rules(rules: Any) -> Make:
@@ -168,29 +128,38 @@ def _by_sb3(name: str) -> Make:
     return make
 
 
-def _planner(name: str, preset: Preset) -> Planner[Any]:
-    training = policy_training(preset)
-    horizon, gamma = training.horizon, training.gamma
-    if name == "cem":
-        return CEM(CEMConfig(horizon=horizon, gamma=gamma, num_samples=64, num_elites=8, num_iterations=4))
-    return GradientPlanner(GradientConfig(horizon=horizon, gamma=gamma, num_iterations=10, learning_rate=0.3))
+def _gradient(training: PolicyTraining) -> Planner[Any]:
+    return GradientPlanner(
+        GradientConfig(horizon=training.horizon, gamma=training.gamma, num_iterations=10, learning_rate=0.3)
+    )
+
+
+def _cem(training: PolicyTraining) -> Planner[Any]:
+    return CEM(
+        CEMConfig(
+            horizon=training.horizon, gamma=training.gamma, num_samples=64, num_elites=8, num_iterations=4
+        )
+    )
+
+
+WITH_U, WITHOUT_U = Imagining(futures=4), Imagining(futures=4, masks=1, uncertainty_weight=0.0)
+PLANNED = {"gradient": (_gradient, WITH_U), "gradient, no U": (_gradient, WITHOUT_U), "cem": (_cem, WITH_U)}
 
 
 def _planning(name: str, preset: Preset) -> Make:
+    planner, imagining = PLANNED[name]
+
     def make(folder: Path, seed: int, device: str) -> Agent:
-        trained = load_model(folder / "model", device)
-        return planning_agent(trained, _planner(name, preset), name, PLANNED[name], seed=seed, device=device)
+        trained, plan = load_model(folder / "model", device), planner(policy_training(preset))
+        return planning_agent(trained, plan, name, imagining, seed=seed, device=device)
 
     return make
 
 
 def _oracle(preset: Preset) -> Make:
     def make(folder: Path, seed: int, device: str) -> Agent:
-        timing = model_training(preset).model.timing
-        planner = _planner("gradient", preset)
-        foresight = RecordedFuture(
-            planner.config.horizon, timing.stride, off_road_weight=WITH_U.off_road_weight
-        )
-        return PlanningAgent(planner, foresight, ORACLE, frames=1, stride=timing.stride, device=device)
+        stride, planner = model_training(preset).model.timing.stride, _gradient(policy_training(preset))
+        foresight = RecordedFuture(planner.config.horizon, stride, off_road_weight=WITH_U.off_road_weight)
+        return PlanningAgent(planner, foresight, ORACLE, frames=1, stride=stride, device=device)
 
     return make

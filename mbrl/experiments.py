@@ -17,34 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.errors import InputError
 from envs.formats.atomic import atomic_path
 from mbrl.train_method import write_png
 from pretrain import experiments
 from pretrain.experiments.outcome import Claim, Experiment
 
 
-def find_experiments() -> dict[str, Experiment]:
-    """Every module's EXPERIMENT, by its name."""
+def find_experiments() -> list[Experiment]:
+    """Every module's EXPERIMENT."""
     modules = [
         importlib.import_module(f"{experiments.__name__}.{module.name}")
         for module in pkgutil.iter_modules(experiments.__path__)
     ]
-    found = [vars(module)["EXPERIMENT"] for module in modules if "EXPERIMENT" in vars(module)]
-    return {experiment.name: experiment for experiment in found}
-
-
-def chosen(names: Sequence[str]) -> list[Experiment]:
-    """The experiments of these names.
-
-    Raises:
-        InputError: there is none of a name; it lists those there are.
-    """
-    found = find_experiments()
-    unknown = [name for name in names if name not in found]
-    if unknown:
-        raise InputError(f"unknown experiment {unknown[0]!r}; there is: {', '.join(sorted(found))}")
-    return [found[name] for name in names]
+    return [vars(module)["EXPERIMENT"] for module in modules if "EXPERIMENT" in vars(module)]
 
 
 @dataclass(frozen=True)

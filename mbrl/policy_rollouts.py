@@ -19,7 +19,7 @@ from torch import Tensor
 from agents.policies import Policy
 from envs.context import Context, Recorded, context_of_windows
 from envs.recording import Recording
-from envs.windows import WindowConfig, Windows, WindowSampler
+from envs.windows import WindowConfig, Windows, WindowSampler, frames_back
 from mbrl.critics import LearnedCost, ValueFunction
 from mbrl.data_parallel import part, seeded, shared
 from mbrl.forward_models import Ensemble, SeparatedModel
@@ -38,7 +38,9 @@ def imitation_losses(
     config: PolicyTraining, policy: Policy, recordings: Sequence[Recording], step: int, device: str
 ) -> Iterator[Loss]:
     """The loss of update `step` and of all that follow."""
-    windows = WindowConfig(context=_back(config), targets=(1,), view=config.policy.view)
+    windows = WindowConfig(
+        context=frames_back(config.policy.frames, config.policy.stride), targets=(1,), view=config.policy.view
+    )
     sampler = WindowSampler(
         recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 0)
     )
@@ -120,7 +122,7 @@ class Imagined(Blockwise):
         )
         recorded = config.follows_recorded_future
         windows = WindowConfig(
-            context=_back(config),
+            context=frames_back(config.policy.frames, config.policy.stride),
             targets=self.model.timing.targets(config.horizon) if recorded else (),
             observer=self.model.observer,
             perturbed=0.0 if recorded else config.perturbed,
@@ -234,9 +236,3 @@ def inferred(model: ForwardModel[Any], context: Context, recorded: Recorded, noi
     for _ in unroll(model, h, stepwise(recorded.actions), latent, noise.shape[1]):
         pass
     return torch.stack(found, 1)
-
-
-def _back(config: PolicyTraining) -> tuple[int, ...]:
-    """Recorded frames back of what a policy sees."""
-    p = config.policy
-    return tuple(p.stride * k for k in range(p.frames - 1, -1, -1))

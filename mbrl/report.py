@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,6 +14,7 @@ from agents.evaluate import Evaluation, Run
 from agents.results import number, results, row_label
 from envs.formats.atomic import atomic_path
 from mbrl.checkpoint import flatten
+from mbrl.machine import versions
 from mbrl.page import card, details, interval_bar, legend, page, section, table, video
 from mbrl.plots import Points, line_chart, series_colour
 from mbrl.report_drives import failures, roads
@@ -28,7 +27,6 @@ IMAGINED_NOTE = (
     "What the car (yellow) sees, heading up, 72 m from top to bottom: other vehicles blue, markings white, beside the"
     " road brown. Above as it came, below as the model imagined it from the past alone; seconds from now."
 )
-VERSIONS = ("headway", "torch", "numpy", "numba", "gymnasium")
 
 
 class Imagined(NamedTuple):
@@ -295,14 +293,3 @@ def _facts(evaluation: Evaluation, facts: Mapping[str, Any]) -> str:
 
 def _as_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of what the numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # run from a source tree that was never installed
-    return found

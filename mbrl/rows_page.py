@@ -18,6 +18,7 @@ from mbrl.presets import Preset
 from mbrl.report import ExtraChart, ExtraTable, write_report
 from mbrl.rows import Row
 from mbrl.train_policy import POLICY_FILE
+from mbrl.trainings import seed_folder
 
 RESULTS_FILE, TABLE_FILE, REPORT_FILE = "results.json", "results.md", "report.html"
 SWEEPS: dict[str, tuple[str, Callable[[PolicyTraining], float]]] = {  # section of rows -> what they differ in
@@ -28,9 +29,9 @@ SWEEPS: dict[str, tuple[str, Callable[[PolicyTraining], float]]] = {  # section 
 Summary = Mapping[str, Any]
 
 
-def seed_folder(out: Path, seed: int) -> Path:
-    """Where everything of a seed is."""
-    return out / f"seed-{seed}"
+def policy_folder(out: Path, seed: int, name: str) -> Path:
+    """Where the policy of a row is."""
+    return seed_folder(out, seed) / "policies" / name
 
 
 def summaries(data: Summary) -> dict[str, tuple[Summary, float | None]]:
@@ -74,7 +75,7 @@ def best_on_validation(out: Path, names: Sequence[str], seeds: Sequence[int]) ->
     """
 
     def did(name: str) -> tuple[float, float]:
-        paths = [seed_folder(out, seed) / "policies" / name / POLICY_FILE for seed in seeds]
+        paths = [policy_folder(out, seed, name) / POLICY_FILE for seed in seeds]
         scores = [read_header(path)[1]["validation"] for path in paths]
         return (
             float(np.mean([score["success"] for score in scores])),
@@ -98,7 +99,7 @@ def write_page(
     ]
     write_report(
         out / REPORT_FILE, evaluation,
-        curves={row.name: read_curves(seed_folder(out, seeds[0]) / "policies" / row.name) for row in chosen[:8]},
+        curves={row.name: read_curves(policy_folder(out, seeds[0], row.name)) for row in chosen[:8]},
         tables=[ExtraTable("Over seeds", ("agent", "success %", "deviation over seeds"), table_rows)],
         charts=sweeps({name: row["success"] for name, (row, _) in found.items()}, chosen),
         chosen=best_on_validation(out, [row.name for row in chosen], seeds),

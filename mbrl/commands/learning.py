@@ -106,7 +106,7 @@ def distill(
     seed: int = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train a policy to do what a planner finds in imagined futures: as good, and many times as fast.
+    """Train a policy to do what a planner finds in imagined futures, without planning at the wheel.
 
     Args:
         model: folder of a trained separated model (from `headway train-model`), through which the planner looks ahead.
@@ -271,10 +271,11 @@ def experiment(
     require_some(names, "NAME")
     require_some(seeds, "--seeds")
     require_folder(out)
-    from mbrl.experiments import as_table, chosen, run_experiment
+    from mbrl.experiments import as_table, find_experiments, run_experiment
+    from mbrl.named import choose
 
     broken = []
-    for one in chosen(names):
+    for one in choose(find_experiments(), names, "experiment"):
         found = run_experiment(one, seeds, out, quick=quick)
         print(as_table(found))
         broken += [] if quick else [f"{one.name}: {claim}" for claim in found.broken()]

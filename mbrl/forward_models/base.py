@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.context import Context, Recorded
+from envs.windows import frames_back
 
 H = TypeVar("H")
 Latent = Literal["normal", "learned", "error"]
@@ -53,7 +54,7 @@ class Timing:
     @property
     def context(self) -> tuple[int, ...]:
         """Recorded frames back of each context frame, oldest first."""
-        return tuple(self.stride * k for k in range(self.frames - 1, -1, -1))
+        return frames_back(self.frames, self.stride)
 
     def targets(self, steps: int) -> tuple[int, ...]:
         """Recorded frames ahead of each of the next steps."""

@@ -19,7 +19,6 @@ from mbrl.bench import (
     BENCHES,
     ReplayBench,
     as_text,
-    machine_facts,
     replay_rates,
     replay_rss_mb,
     run_bench,
@@ -129,9 +128,3 @@ def test_results_read_as_lines() -> None:
         "machine.versions.numpy: 2",
         "load: None",
     ]
-
-
-def test_the_facts_name_this_machine() -> None:
-    facts = machine_facts(threads=3)
-    assert facts["threads"] == 3
-    assert facts["versions"]["numpy"] == np.__version__

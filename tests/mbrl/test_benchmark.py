@@ -18,9 +18,10 @@ from agents.outcome_files import load_outcomes, save_outcomes
 from envs.errors import InputError
 from envs.formats import write_parquet
 from mbrl import benchmark as module
-from mbrl.benchmark import Setting, benchmark, latency, select
+from mbrl.benchmark import Setting, benchmark, latency
 from mbrl.benchmark_page import cells, kinds, markdown, row_of
 from mbrl.entrants import entrants, trainings
+from mbrl.named import choose
 from mbrl.plots import front_chart
 from mbrl.side_by_side import Job
 from tests.agents.scenes import clean_traffic
@@ -72,15 +73,14 @@ def test_everything_needed_is_trained_after_what_it_needs() -> None:
             assert set(training.needs) <= set(names[:k])
             assert training.config.seed == 3
         assert {e.trained for e in entrants(preset, 1000) if e.trained} <= set(names)  # type: ignore[arg-type]
-    stages = module._stages(Setting(Path(), ()), select(entrants("quick", 9), ["distilled"]), [0, 1])
-    assert [[job.arguments[1].name for job in stage] for stage in stages] == [
-        ["model", "imitation"] * 2, ["distilled"] * 2
-    ]  # fmt: skip
+    chosen = choose(entrants("quick", 9), ["distilled", "idm"], "entrant")
+    needed = module._trainings(Setting(Path(), ()), 0, chosen)
+    assert [training.name for training in needed] == ["model", "imitation", "distilled"]
 
 
 def test_an_unknown_entrant_is_refused_with_all_names() -> None:
     with pytest.raises(InputError, match=r"unknown entrant 'mpu'.*mpur, distilled"):
-        select(entrants("quick", 1), ["mpu"])
+        benchmark(Setting(Path(), ()), only=["mpu"])
 
 
 class Slow:
@@ -145,5 +145,5 @@ def test_a_few_entrants_go_from_a_recording_to_a_table(
     assert cells(first, by_name["ppo"])[-3] == "256"
     page = (out / "benchmark.html").read_text()
     assert "Success against time per decision" in page
-    with pytest.raises(InputError, match="another recording"):
+    with pytest.raises(InputError, match="has max_cars 3, not 2"):
         benchmark(setting._replace(max_cars=2), seeds=(0, 1), only=SOME, run_jobs=in_this_process)

@@ -12,7 +12,8 @@ import pytest
 from envs.errors import InputError
 from mbrl import experiments
 from mbrl.cli import main
-from mbrl.experiments import chosen, find_experiments, run_experiment
+from mbrl.experiments import find_experiments, run_experiment
+from mbrl.named import choose
 from pretrain import experiments as package
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
 
@@ -70,8 +71,8 @@ def test_every_module_that_asks_a_question_is_found() -> None:
         if "EXPERIMENT = " in (Path(package.__path__[0]) / f"{module.name}.py").read_text()
     ]
     assert len(found) == len(asking) > 10
-    with pytest.raises(InputError, match=r"unknown experiment 'nothing'; there is: .*bounded"):
-        chosen(["bounded", "nothing"])
+    with pytest.raises(InputError, match=r"unknown experiment 'nothing'; there are: .*bounded"):
+        choose(found, ["bounded", "nothing"], "experiment")
 
 
 @pytest.mark.parametrize(("quick", "code"), [(False, 1), (True, 0)])
@@ -83,7 +84,7 @@ def test_a_claim_that_does_not_hold_is_one_line_and_exit_code_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     one = toy([], (Claim("ours", "above", "control"),))
-    monkeypatch.setattr(experiments, "find_experiments", lambda: {"toy": one})
+    monkeypatch.setattr(experiments, "find_experiments", lambda: [one])
     arguments = ["experiment", "toy", "--seeds", "0", "4", "--out", str(tmp_path), *["--quick"] * quick]
     assert main(arguments) == code
     out, err = capsys.readouterr()
@@ -93,5 +94,5 @@ def test_a_claim_that_does_not_hold_is_one_line_and_exit_code_1(
 
 def test_the_docs_have_a_section_for_every_experiment() -> None:
     page = (Path(__file__).parents[2] / "docs" / "pretrain.md").read_text()
-    for name, experiment in find_experiments().items():
-        assert f"### {name}\n\n{experiment.question}\n" in page
+    for experiment in find_experiments():
+        assert f"### {experiment.name}\n\n{experiment.question}\n" in page

@@ -16,10 +16,18 @@ from envs.formats import write_parquet
 from mbrl import reproduce as module
 from mbrl import rows_page
 from mbrl.checkpoint import save
+from mbrl.named import choose
 from mbrl.presets import Preset
-from mbrl.reproduce import reproduce, select
+from mbrl.reproduce import reproduce, trainings
 from mbrl.rows import models, rows, start_of
-from mbrl.rows_page import best_on_validation, markdown, summaries, sweeps, write_page
+from mbrl.rows_page import (
+    best_on_validation,
+    markdown,
+    policy_folder,
+    summaries,
+    sweeps,
+    write_page,
+)
 from mbrl.side_by_side import Job
 from mbrl.train_policy import POLICY_FILE
 from tests.agents import scenes
@@ -52,6 +60,20 @@ def test_rows_fit_their_models_and_starts(preset: Preset) -> None:
     assert all(one not in trained[:k] for k, one in enumerate(trained)), "nothing is trained twice"
 
 
+def test_everything_is_trained_once_after_what_it_needs() -> None:
+    for preset in ("quick", "paper"):
+        known = trainings(preset, 3)  # type: ignore[arg-type]
+        names = [training.name for training in known]
+        assert len(set(names)) == len(names)
+        assert all(set(training.needs) <= set(names[:k]) for k, training in enumerate(known))
+        assert {f"policies/{row.name}" for row in rows(preset)} <= set(names)  # type: ignore[arg-type]
+    few = [training.name for training in trainings("quick", 0, ["separated-mpur-data-5", "imitation"])]
+    assert few == [
+        "models/separated-data-5", "policies/imitation", "policies/imitation-data-5",
+        "policies/separated-mpur-data-5",
+    ]  # fmt: skip
+
+
 def in_this_process(jobs: list[Job]) -> None:
     for job in jobs:
         job.function(*job.arguments, progress=Quiet)
@@ -76,7 +98,7 @@ def test_rows_are_trained_driven_once_and_written_down(
     assert found["human"][1] is None
     assert found["mpur-vae"][1] is not None
     text = (out / "results.md").read_text()
-    assert text == markdown(data, select(rows("debug"), ROWS))
+    assert text == markdown(data, choose(rows("debug"), ROWS, "row"))
     for name in ("human", *ROWS):
         assert f"| {name} |" in text
     assert (out / "report.html").stat().st_size > 10_000
@@ -103,7 +125,7 @@ def test_the_row_to_show_is_chosen_by_validation_cars_over_all_seeds(tmp_path: P
     }
     for name, of_seed in scores.items():
         for seed, numbers in enumerate(of_seed):
-            validated(module.seed_folder(tmp_path, seed) / "policies" / name, *numbers)
+            validated(policy_folder(tmp_path, seed, name), *numbers)
     assert best_on_validation(tmp_path, list(scores), (0, 1)) == "best", "equal success, further"
     assert best_on_validation(tmp_path, list(scores), (0,)) == "lucky-once"
 
@@ -113,7 +135,7 @@ def test_test_cars_do_not_choose_the_row_to_show(tmp_path: Path, monkeypatch: py
     names = ["imitation", "svg"]
     shown: list[str] = []
     for name, success in zip(names, (0.9, 0.5), strict=True):
-        validated(module.seed_folder(tmp_path, 0) / "policies" / name, success, 100.0)
+        validated(policy_folder(tmp_path, 0, name), success, 100.0)
     bad, good = scenes.constant(-5.0, name="imitation", seed=0), scenes.constant(0.0, name="svg", seed=0)
     evaluation = evaluate(
         [Human(), NoAction(), bad, good],
@@ -125,7 +147,7 @@ def test_test_cars_do_not_choose_the_row_to_show(tmp_path: Path, monkeypatch: py
     data = write_results(evaluation, tmp_path)
     success = {row["name"]: row["success"] for row in data["agents"]}
     assert success["svg"] > success["imitation"], "the scene"
-    write_page(tmp_path, evaluation, select(rows("debug"), names), "debug", (0,))
+    write_page(tmp_path, evaluation, choose(rows("debug"), names, "row"), "debug", (0,))
     assert shown == ["imitation"]
 
 

@@ -1,0 +1,139 @@
+"""What a run trains: each thing in a folder of its own, after what it needs; what is finished is kept.
+
+The demo, the rows of the paper's table and the benchmark are all lists of these.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envs.errors import InputError
+from envs.formats import read_parquet
+from envs.formats.atomic import atomic_path
+from envs.formats.fingerprint import fingerprint
+from envs.recording import Recording
+from mbrl.policy_training import PolicyTraining
+from mbrl.rl_training import RLTraining
+from mbrl.side_by_side import Job
+from mbrl.train_model import ModelTraining, load_model, train_model
+from mbrl.train_policy import load_policy, train_policy
+
+SETTING_FILE, SPENT_FILE = "setting.json", "seconds.json"
+FOUND_WITHIN = 5.0  # s; to find a training finished takes less
+RunJobs = Callable[[Sequence[Job]], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Something to be trained in a folder."""
+
+    name: str  # of its folder, inside the folder of a seed
+    config: ModelTraining | PolicyTraining | RLTraining
+    model: str | None = None  # the training it goes through ...
+    start: str | None = None  # ... and the one it begins with
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of trainings that come first."""
+        return tuple(name for name in (self.model, self.start) if name)
+
+
+def seed_folder(out: Path, seed: int | None) -> Path:
+    """Where everything of a seed is."""
+    return out / ("no-seed" if seed is None else f"seed-{seed}")
+
+
+def keep_setting(out: Path, files: Sequence[Path], **facts: Any) -> None:
+    """Write down what the run in a folder is about, so that the same command continues and no other one does.
+
+    Raises:
+        InputError: the folder holds a run of other recordings, or of other facts.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / SETTING_FILE
+    setting = {"recordings": {file.name: fingerprint(read_parquet(file)) for file in files}, **facts}
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(setting, indent=2) + "\n")
+    kept = json.loads(path.read_text())
+    for what, value in setting.items():
+        if kept.get(what) != value:
+            was = "other recordings" if what == "recordings" else f"{what} {kept.get(what)}, not {value}"
+            raise InputError(f"the run in this folder has {was}: choose another folder", path=out)
+
+
+def train_all(
+    plan: Mapping[Path, Sequence[Training]],
+    files: Sequence[Path],
+    *,
+    run: RunJobs,
+    device: str = "cpu",
+    tracking_root: Path | None = None,
+) -> None:
+    """Train each folder's trainings, those at the same time that do not need each other.
+
+    Args:
+        plan: of each folder; what a training needs stands before it.
+        run: what runs independent jobs, see mbrl.side_by_side.
+    """
+    stages: list[list[Job]] = []
+    for folder, trainings in plan.items():
+        stage_of: dict[str, int] = {}
+        for training in trainings:
+            stage = stage_of[training.name] = 1 + max((stage_of[need] for need in training.needs), default=-1)
+            if stage == len(stages):
+                stages.append([])
+            stages[stage].append(Job(train_one, (training, tuple(files), folder, device, tracking_root)))
+    for jobs in stages:
+        run(jobs)
+
+
+def with_needs(trainings: Sequence[Training], wanted: set[str]) -> list[Training]:
+    """Those that are wanted and what they need, in their order."""
+    needed = set(wanted)
+    for training in reversed(trainings):
+        if training.name in needed:
+            needed.update(training.needs)
+    return [training for training in trainings if training.name in needed]
+
+
+def train_one(
+    training: Training,
+    files: Sequence[Path],
+    folder: Path,
+    device: str,
+    tracking_root: Path | None,
+    progress: Any,
+) -> None:
+    """Train, go on, or find finished, inside a folder; the time it took is added to what it took before."""
+    recordings: list[Recording] = [read_parquet(path) for path in files]
+    out, config, begun = folder / training.name, training.config, time.monotonic()
+    before = seconds_spent(out)
+    if isinstance(config, RLTraining):
+        from mbrl.train_rl import train_rl  # brings stable-baselines3
+
+        train_rl(config, recordings, out, device=device, progress=progress)
+    elif isinstance(config, PolicyTraining):
+        train_policy(
+            config, recordings, out,
+            trained=load_model(folder / training.model, device) if training.model else None,
+            start_from=load_policy(folder / training.start, device)[0] if training.start else None,
+            device=device, tracking_root=tracking_root, progress=progress,
+        )  # fmt: skip
+    else:
+        train_model(config, recordings, out, device=device, tracking_root=tracking_root, progress=progress)
+    seconds = time.monotonic() - begun
+    if before is None or seconds > FOUND_WITHIN:
+        with atomic_path(out / SPENT_FILE) as path:
+            path.write_text(json.dumps({"seconds": (before or 0.0) + seconds}))
+
+
+def seconds_spent(out: Path) -> float | None:
+    """How long the finished training in a folder took; None where nobody noted it."""
+    path = out / SPENT_FILE
+    return float(json.loads(path.read_text())["seconds"]) if path.exists() else None

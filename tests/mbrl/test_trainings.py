@@ -1,0 +1,84 @@
+"""What is trained comes after what it needs, is timed over interruptions, and is of one setting in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs.errors import InputError
+from envs.formats import write_parquet
+from mbrl import trainings as module
+from mbrl.presets import model_training, policy_training
+from mbrl.side_by_side import Job
+from mbrl.trainings import Training, keep_setting, seconds_spent, train_all, train_one, with_needs
+from tests.agents.scenes import clean_traffic
+from tests.mbrl.runs import Quiet
+
+MODEL = Training("model", model_training("debug"))
+START = Training("imitation", policy_training("debug", "imitation"))
+POLICY = Training("mpur", policy_training("debug"), "model", "imitation")
+LATER = Training("later", policy_training("debug"), "model", "mpur")
+
+
+def test_stages_of_several_folders_run_together(tmp_path: Path) -> None:
+    stages: list[list[tuple[str, str]]] = []
+
+    def run(jobs: Any) -> None:
+        stages.append([(job.arguments[2].name, job.arguments[0].name) for job in jobs])
+
+    plan = {tmp_path / "a": [MODEL, START, POLICY, LATER], tmp_path / "b": [START, MODEL, POLICY]}
+    train_all(plan, [], run=run)
+    assert stages == [
+        [("a", "model"), ("a", "imitation"), ("b", "imitation"), ("b", "model")],
+        [("a", "mpur"), ("b", "mpur")],
+        [("a", "later")],
+    ]
+
+
+def test_what_is_needed_is_found_however_far_back() -> None:
+    assert with_needs([MODEL, START, POLICY, LATER], {"later"}) == [MODEL, START, POLICY, LATER]
+    assert with_needs([MODEL, START, POLICY, LATER], {"imitation"}) == [START]
+
+
+def test_time_is_added_up_but_not_for_finding_it_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic, clock = tmp_path / "traffic.parquet", iter([0.0, 40.0, 100.0, 103.0, 200.0, 207.0])
+    write_parquet(clean_traffic(num_cars=20), traffic)
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(module, "train_model", lambda _, __, out, **___: out.mkdir(exist_ok=True))
+    assert seconds_spent(tmp_path / "model") is None
+    spent = []
+    for _ in range(3):
+        train_one(MODEL, [traffic], tmp_path, "cpu", None, Quiet)
+        spent.append(seconds_spent(tmp_path / "model"))
+    assert spent == [40.0, 40.0, 47.0]
+
+
+def test_a_folder_is_of_one_setting(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
+    write_parquet(clean_traffic(num_cars=20), one)
+    write_parquet(clean_traffic(num_cars=21), other)
+    out = tmp_path / "out"
+    out.mkdir()
+    keep_setting(out, [one], preset="quick")
+    keep_setting(out, [one], preset="quick")
+    with pytest.raises(InputError, match=r"out: .* has preset quick, not debug: choose another folder"):
+        keep_setting(out, [one], preset="debug")
+    other.replace(one)
+    with pytest.raises(InputError, match="has other recordings"):
+        keep_setting(out, [one], preset="quick")
+
+
+def test_a_policy_is_trained_through_its_model(tmp_path: Path) -> None:
+    traffic = tmp_path / "traffic.parquet"
+    write_parquet(clean_traffic(num_cars=60), traffic)
+
+    def run(jobs: list[Job]) -> None:
+        for job in jobs:
+            job.function(*job.arguments, progress=Quiet)
+
+    train_all({tmp_path: [MODEL, START, POLICY]}, [traffic], run=run, tracking_root=tmp_path)  # type: ignore[arg-type]
+    assert all((seconds_spent(tmp_path / name) or 0) > 0 for name in ("model", "imitation", "mpur"))
