@@ -31,6 +31,7 @@ class Situation(NamedTuple):
     dynamics: Dynamics
     cost: Cost
     state: Any
+    init: Tensor | None = None  # (B, H, 2): what would be done without a plan, where the search may begin
 
 
 # What B egos see, where they drive (for who is allowed to look: see `RecordedFuture`), which they are, and a seed.
@@ -169,7 +170,7 @@ class PlanningAgent:
         previous = self._plan and self._plan.take(torch.from_numpy(np.isin(self._planned, egos)))
         self._plan = self.planner.plan(
             situation.dynamics, situation.cost, situation.state, action_space(context.size),
-            previous=previous, seeds=[seed] * len(egos), budget=self.budget,
+            previous=previous, init=situation.init, seeds=[seed] * len(egos), budget=self.budget,
         )  # fmt: skip
         self._planned = egos
         self._actions[egos] = self._plan.actions[:, 0].cpu().numpy()

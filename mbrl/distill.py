@@ -21,9 +21,8 @@ from agents.policies import Policy
 from envs.context import Context, context_of_windows
 from envs.recording import Recording
 from envs.windows import WindowConfig, Windows, WindowSampler, frames_back
-from mbrl.futures import Futures
-from mbrl.imagination import Actor, stepwise, unroll
-from mbrl.planning import Imagining, ModelForesight
+from mbrl.futures import follow
+from mbrl.planning import Imagining, ModelForesight, intended
 from mbrl.policy_losses import Loss, discounts, imitation_loss
 from mbrl.policy_rollouts import Blockwise
 from mbrl.policy_training import PolicyTraining
@@ -86,13 +85,13 @@ class Distilled(Blockwise):
         futures = self.foresight.draw(context, seed)
         situation = self.foresight.situation(context, futures)
         first = futures.of_mask(0)
-        intended = torch.stack([action for action, _ in _drive(first, self.policy, self.config.horizon)], 1)
+        begin = intended(futures, self.policy, self.config.horizon)
         plan = self.planner.plan(
-            situation.dynamics, situation.cost, situation.state, action_space(context.size), init=intended
+            situation.dynamics, situation.cost, situation.state, action_space(context.size), init=begin
         )
-        saved = float((self._price(situation, intended) - plan.cost).mean()) / self.config.horizon
+        saved = float((self._price(situation, begin) - plan.cost).mean()) / self.config.horizon
         planned = iter(plan.actions.unbind(1))
-        seen = list(_drive(first, lambda _: next(planned), self.config.teaching.followed))
+        seen = list(follow(first, lambda _: next(planned), self.config.teaching.followed))
         states = [context, *(state for _, state in seen[:-1])]
         actions = torch.cat([action for action, _ in seen])
         return _joined(states), actions, saved
@@ -108,7 +107,7 @@ class Distilled(Blockwise):
         """Where the policy drives in one future."""
         futures = self.foresight.draw(context, self._integer(1 << 31)).of_mask(0)
         with torch.no_grad():
-            return [state for _, state in _drive(futures, self.policy, steps)]
+            return [state for _, state in follow(futures, self.policy, steps)]
 
     def _integer(self, below: int) -> int:
         return int(torch.randint(below, (), generator=self.generator, device=self.device))
@@ -116,14 +115,6 @@ class Distilled(Blockwise):
     def _loss(self, states: Context, actions: Tensor, saved: float) -> Loss:
         loss, metrics = imitation_loss(self.policy, states, actions)
         return loss, metrics | {"saved_by_planning": saved}
-
-
-def _drive(futures: Futures, actor: Actor, steps: int) -> list[tuple[Tensor, Context]]:
-    """Each action, and what is seen after it."""
-    h = futures.encode()
-    z = torch.zeros(len(futures.start.size), steps, 0)  # the futures are drawn
-    driving = unroll(futures, h, lambda _, state: actor(futures.context(state)), stepwise(z), steps)
-    return [(action, futures.context(state)) for action, _, state in driving]
 
 
 def _joined(contexts: Sequence[Context]) -> Context:

@@ -16,7 +16,7 @@ from envs.costs import Costs
 from envs.warp import resample
 from mbrl.forward_models.base import Prediction
 from mbrl.forward_models.separated import SeparatedModel
-from mbrl.imagination import Latents, Trajectory, proximity_along, stepwise
+from mbrl.imagination import Actor, Latents, Trajectory, proximity_along, stepwise, unroll
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,12 @@ def foresee(model: SeparatedModel, context: Context, z: Latents, horizon: int, n
     return Futures(
         model, context, vehicles.view(num_masks, -1, *vehicles.shape[1:]), torch.stack(observers, 1)
     )
+
+
+def follow(futures: Futures, actor: Actor, steps: int) -> list[tuple[Tensor, Context]]:
+    """Let an actor drive through futures: each action, and what is seen after it."""
+    z = torch.zeros(len(futures.start.size), steps, 0)  # the futures are drawn
+    driving = unroll(
+        futures, futures.encode(), lambda _, state: actor(futures.context(state)), stepwise(z), steps
+    )
+    return [(action, futures.context(state)) for action, _, state in driving]

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.planning import Driving, Foresight, PlanningAgent, SceneCost, Situation
+from agents.policies import Policy
 from envs.context import Context
 from envs.costs import LANE_WEIGHT
 from envs.replay import Replay
 from envs.scenes import Scenes
 from mbrl.forward_models import SeparatedModel
-from mbrl.futures import Futures, foresee
+from mbrl.futures import Futures, follow, foresee
 from mbrl.imagination import from_prior
 from mbrl.train_model import TrainedModel
 from mbrl.uncertainty import Terms, Uncertainty, dropout_on
@@ -71,19 +72,27 @@ class UncertainSceneCost(SceneCost):
 class ModelForesight:
     """Situations (agents.planning.Foresight) as a trained separated model imagines them.
 
+    Args:
+        policy: what it would do in the first future is where a search may begin.
     Raises:
         ValueError: of another model.
     """
 
-    def __init__(self, trained: TrainedModel, horizon: int, config: Imagining) -> None:
+    def __init__(
+        self, trained: TrainedModel, horizon: int, config: Imagining, policy: Policy | None = None
+    ) -> None:
         if not isinstance(trained.model, SeparatedModel):
             raise ValueError("only the separated model draws its scenes before a plan is known")
         self.model, self.horizon, self.config = trained.model.eval(), horizon, config
-        self.uncertainty = trained.uncertainty
+        self.uncertainty, self.policy = trained.uncertainty, policy
 
     def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:
         """Of the egos' context alone; where they drive is not looked at."""
-        return self.situation(context, self.draw(context, seed))
+        futures = self.draw(context, seed)
+        situation = self.situation(context, futures)
+        if self.policy is None:
+            return situation
+        return situation._replace(init=intended(futures, self.policy, self.horizon))
 
     def situation(self, context: Context, futures: Futures) -> Situation:
         """What B egos plan in, given their futures, see `draw`."""
@@ -115,10 +124,26 @@ class ModelForesight:
             return foresee(model, context, from_prior(model, noise), self.horizon, copies)
 
 
+@torch.no_grad()
+def intended(futures: Futures, policy: Policy, steps: int) -> Tensor:
+    """What a policy would do (B, steps, 2) in the first of each start's futures."""
+    return torch.stack([action for action, _ in follow(futures.of_mask(0), policy, steps)], 1)
+
+
 def planning_agent(
-    trained: TrainedModel, planner: Planner[Any], name: str, config: Imagining, **options: Any
+    trained: TrainedModel,
+    planner: Planner[Any],
+    name: str,
+    config: Imagining,
+    *,
+    policy: Policy | None = None,
+    **options: Any,
 ) -> PlanningAgent:
-    """A planner at the wheel, that imagines by a trained model; options are PlanningAgent's."""
+    """A planner at the wheel, that imagines by a trained model; options are PlanningAgent's.
+
+    Args:
+        policy: searches may begin with what it would do.
+    """
     timing = trained.model.timing
-    foresight: Foresight = ModelForesight(trained, planner.config.horizon, config)
+    foresight: Foresight = ModelForesight(trained, planner.config.horizon, config, policy)
     return PlanningAgent(planner, foresight, name, frames=timing.frames, stride=timing.stride, **options)

@@ -89,6 +89,27 @@ def test_only_drives_that_go_on_are_planned(traffic: Recording) -> None:
         again.step(actions, active)
 
 
+def test_a_plan_begins_with_the_cheaper_of_the_last_one_and_what_is_told(traffic: Recording) -> None:
+    """The search itself moves next to nothing."""
+
+    class Told(KeepSpeed):
+        """Says to speed up, at first."""
+
+        def __call__(self, context: Context, replay: Replay, egos: np.ndarray, seed: int) -> Situation:
+            told = torch.zeros(context.batch_size, 10, 2)
+            told[..., 0] = 1.0 if not self.asked else -1.0
+            return super().__call__(context, replay, egos, seed)._replace(init=told)
+
+    stay = GradientPlanner(GradientConfig(horizon=10, num_iterations=1, learning_rate=1e-6))
+    agent = PlanningAgent(stay, Told(), "told", frames=2, stride=2)
+    replay, active = begun(traffic, agent)
+    assert (replay.state[:, 3] < 12).all(), "the scene: to slow down is wrong"
+    for _ in range(4):
+        actions = agent.act(replay.observe())
+        np.testing.assert_allclose(actions[:, 0], 1.0, atol=1e-4)
+        replay.step(actions, active)
+
+
 def test_it_must_be_begun(traffic: Recording) -> None:
     agent = PlanningAgent(PLANNER, KeepSpeed(), "keeper", frames=2, stride=2)
     replay, _ = begun(traffic, PlanningAgent(PLANNER, KeepSpeed(), "other", frames=2, stride=2))

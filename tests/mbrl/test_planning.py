@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.planning import Driving
+from agents.policies import Policy, PolicyConfig
 from envs.context import Context
 from envs.replay import Replay
 from mbrl.imagination import exact_costs, imagine
@@ -18,7 +19,7 @@ from mbrl.planning import Imagining, ModelForesight
 from mbrl.train_model import TrainedModel
 from mbrl.uncertainty import Uncertainty, disagreement
 from tests.agents.scenes import clean_traffic
-from tests.mbrl.small import context_at, random_actions, small_model
+from tests.mbrl.small import VIEW, context_at, random_actions, small_model
 
 M, K, STEPS = 3, 2, 4
 TRAFFIC = clean_traffic(num_cars=24)
@@ -126,6 +127,24 @@ def test_many_plans_at_once_are_each_alone(context: Context) -> None:
     for n in range(3):
         rows = slice(4 * n, 4 * n + 4)
         np.testing.assert_allclose(situation.cost(plans[rows], plans[rows, :, :2]), together[rows], atol=1e-6)
+
+
+def test_a_search_may_begin_with_what_a_policy_would_do(context: Context) -> None:
+    torch.manual_seed(0)
+    policy = Policy(PolicyConfig(frames=3, stride=2, back=(0, 2), view=VIEW, channels=(4, 4, 8), hidden=16))
+    at = foresight()
+    assert at(context, REPLAY, np.arange(4), 7).init is None
+    at.policy = policy
+    situation, drawn = at(context, REPLAY, np.arange(4), 7), at.draw(context, 7).of_mask(0)
+    assert situation.init is not None
+    assert situation.init.shape == (4, STEPS, 2)
+    with torch.no_grad():
+        state = drawn.encode()
+        for t in range(STEPS):  # by hand, in the first future
+            action = policy(drawn.context(state))
+            np.testing.assert_allclose(situation.init[:, t], action, atol=1e-6)
+            _, state = drawn.step(state, action, torch.zeros(4, 0))
+    assert float(situation.init.std()) > 1e-3
 
 
 def test_the_global_generator_is_left_alone(context: Context) -> None:
