@@ -12,7 +12,6 @@ from agents.planning import action_space
 from envs import SAMPLE
 from envs.context import context_of_windows
 from envs.formats import read_parquet
-from envs.parallel import available_threads
 from envs.windows import WindowConfig, WindowSampler
 from mbrl.agents_by_name import PRETRAINED
 from mbrl.in_checkout import benchmark_module
@@ -37,7 +36,8 @@ def gradient_mpc(repetitions: int = REPETITIONS) -> dict[str, float]:
     """Milliseconds from what one car sees to its action, the best of several, by a gradient planner with a warm start.
 
     `gradient_mpc_ms` imagines FUTURES futures over STEPS steps and improves the plan ITERATIONS times;
-    `gradient_mpc_with_u_ms` does so under two dropout masks. The futures are drawn anew for every plan.
+    `gradient_mpc_with_u_ms` does so under two dropout masks. The futures are drawn anew for every plan. One thread: two
+    that sleep between operations as small as these take longer.
     """
     trained = load_model(PRETRAINED / "model")
     model = trained.model
@@ -45,7 +45,7 @@ def gradient_mpc(repetitions: int = REPETITIONS) -> dict[str, float]:
     context = context_of_windows(WindowSampler([read_parquet(SAMPLE)], windows, batch_size=1).batch(0))
     planner = GradientPlanner(GradientConfig(horizon=STEPS, num_iterations=ITERATIONS))
     threads = torch.get_num_threads()
-    torch.set_num_threads(available_threads())
+    torch.set_num_threads(1)
     try:
         found = {}
         for name, imagining in (

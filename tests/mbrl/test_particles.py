@@ -128,3 +128,17 @@ def test_examples_do_not_mix() -> None:
     together = matched_velocity(frames, PX_PER_M, STEP)
     for b in (0, 17, 39):
         np.testing.assert_array_equal(together[b], matched_velocity(frames[b : b + 1], PX_PER_M, STEP)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_where_nobody_asks_for_a_gradient_the_bits_are_the_same(dtype: torch.dtype) -> None:
+    p = random_particles(num=2000)
+    places = torch.cat([p.place[:-1] * 1.5 - 3, torch.tensor([[torch.nan, 0.0]])]).to(dtype)
+    p = Particles(p.example, p.mass.to(dtype), places, p.velocity.to(dtype))
+    field = torch.randn(3, 2, 6, 4, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    asked = replace(p, place=places.clone().requires_grad_())
+    for ours, theirs in zip(p.drawn(3, HEIGHT, WIDTH), asked.drawn(3, HEIGHT, WIDTH), strict=True):
+        np.testing.assert_array_equal(ours, theirs.detach())
+    np.testing.assert_array_equal(p.at(field, 2.0), p.at(field.clone().requires_grad_(), 2.0).detach())
+    assert float(p.drawn(3, HEIGHT, WIDTH)[0].nansum()) > 10
+    assert bool(p.at(field)[-1].isnan().any()), "what is not a number stays so"
