@@ -2,7 +2,7 @@
 
     a <- clip(a - eta Adam(dJ/da)),     in units of the space's scale
 
-Source: planning as in Henaff, Canziani, LeCun, arXiv:1901.02705 (the MPC of its section 4: 5 steps, 10 sampled futures,
+Source: planning as in Henaff, Canziani, LeCun, arXiv:1901.02705 (their MPC: 5 steps, 10 sampled futures,
 the last plan shifted); Adam: Kingma, Ba, arXiv:1412.6980; clipped to the bounds after each step. For several sampled
 futures see planners.futures.
 """
