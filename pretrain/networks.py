@@ -27,3 +27,18 @@ def mlp(sizes: Sequence[int], activation: str = "silu") -> nn.Sequential:
     for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
+
+
+def transformer(width: int, depth: int, heads: int) -> nn.Module:
+    """Blocks of attention and two layers, normalised before each, and once at the end; no dropout.
+
+    Each block has weights of its own from the start: torch would copy one block's.
+    """
+    block = nn.TransformerEncoderLayer(
+        width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+    blocks = nn.TransformerEncoder(block, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+    for parameter in blocks.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+    return blocks

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.learner import Learner, Terms
+from pretrain.networks import transformer
 
 # N images, P patches, V of them visible, p pixels along a patch, C channels
 
@@ -157,18 +158,3 @@ def grid_positions(config: MaskedAutoEncoderConfig, width: int) -> Tensor:
     frequency = torch.exp(-math.log(10_000) * torch.arange(width // 4) / (width // 4))
     angle = at[:, :, None] * frequency  # (P, 2, width / 4)
     return torch.cat([angle.sin(), angle.cos()], -1).flatten(1)
-
-
-def transformer(width: int, depth: int, heads: int) -> nn.Module:
-    """Blocks of attention and two layers, normalised before each, and once at the end; no dropout.
-
-    Each block has weights of its own from the start: torch would copy one block's.
-    """
-    block = nn.TransformerEncoderLayer(
-        width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-    )
-    blocks = nn.TransformerEncoder(block, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False)
-    for parameter in blocks.parameters():
-        if parameter.dim() > 1:
-            nn.init.xavier_uniform_(parameter)
-    return blocks

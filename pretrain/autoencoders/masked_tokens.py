@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.autoencoders.masked_images import transformer
 from pretrain.learner import Learner, Terms
+from pretrain.networks import transformer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,7 @@ from pretrain.autoencoders import (
 )
 from pretrain.bounded import PCA, PCAConfig
 from pretrain.data import Labelled, mnist
-from pretrain.experiments.figures import pixels
+from pretrain.experiments.figures import pixels, rows_of_images
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
 from pretrain.experiments.training import few_of_each, probe, train
 from pretrain.networks import mlp
@@ -180,19 +180,9 @@ def of_codes(
 
 def reconstructions(methods: dict[str, Method], clean: Tensor, noisy: Tensor) -> NDArray:
     """A row for each method: digits, their reconstructions, and the same of noisy ones."""
-    from matplotlib.figure import Figure
-
-    rows = {"given": torch.cat([clean, noisy])}
-    rows |= {name: method.reconstruct(rows["given"]) for name, method in methods.items()}
-    figure = Figure(figsize=(11, 0.58 * len(rows)), dpi=100, layout="constrained")
-    for k, (name, row) in enumerate(rows.items()):
-        axes = figure.add_subplot(len(rows), 1, k + 1)
-        axes.imshow(
-            torch.cat([*row.view(-1, 28, 28)], 1).numpy(), cmap="gray", vmin=0, vmax=1, aspect="equal"
-        )
-        axes.set(xticks=[], yticks=[])
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    return pixels(figure)
+    given = torch.cat([clean, noisy])
+    rows = {"given": given} | {name: method.reconstruct(given) for name, method in methods.items()}
+    return rows_of_images({name: row.view(-1, 28, 28) for name, row in rows.items()}, inches=11)
 
 
 def code_usage(chosen: Tensor, has_ink: Tensor, labels: Tensor) -> NDArray:

@@ -20,7 +20,7 @@ from pretrain.autoencoders import MaskedAutoEncoder, MaskedAutoEncoderConfig, Pa
 from pretrain.autoencoders.masked_images import images_of, normalised, patches_of
 from pretrain.bounded import PCA, PCAConfig
 from pretrain.data import Labelled, mnist
-from pretrain.experiments.figures import pixels
+from pretrain.experiments.figures import rows_of_images
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
 from pretrain.experiments.training import few_of_each, probe, train
 
@@ -91,8 +91,6 @@ def shifted(images: Tensor, rng: torch.Generator) -> Tensor:
 
 def predictions(learner: MaskedAutoEncoder, images: Tensor, rng: torch.Generator) -> NDArray:
     """Three rows: digits, what is visible, and what is predicted, at the mean and deviation of each true patch."""
-    from matplotlib.figure import Figure
-
     patches = patches_of(images, CONFIG.patch)
     visible = learner.draw(len(images), rng)[:, : CONFIG.num_visible]
     is_visible = torch.zeros(patches.shape[:2], dtype=torch.bool).scatter(1, visible, True)[..., None]
@@ -104,14 +102,9 @@ def predictions(learner: MaskedAutoEncoder, images: Tensor, rng: torch.Generator
         "visible": torch.where(is_visible, patches, 0.3),
         "predicted": torch.where(is_visible, patches, predicted * std + mean),
     }
-    figure = Figure(figsize=(9, 3.3), dpi=100, layout="constrained")
-    for k, (name, row) in enumerate(rows.items()):
-        axes = figure.add_subplot(3, 1, k + 1)
-        row_of_images = images_of(row, CONFIG.patch, 28, 28)[:, 0]
-        axes.imshow(torch.cat([*row_of_images], 1).numpy(), cmap="gray", vmin=0, vmax=1)
-        axes.set(xticks=[], yticks=[])
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    return pixels(figure)
+    return rows_of_images(
+        {name: images_of(row, CONFIG.patch, 28, 28)[:, 0] for name, row in rows.items()}, inches=9
+    )
 
 
 EXPERIMENT = Experiment(
