@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
@@ -90,7 +90,10 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
             for name in ("imitation", "mpur")
             for share in SHARES
         ),
-        *(Entrant(name, "planned through the model", _planning(name, preset), "model") for name in PLANNED),
+        *(
+            Entrant(name, "planned through the model", _planning(name, preset), planned.trained)
+            for name, planned in PLANNED.items()
+        ),
         Entrant(ORACLE, "planned with the recorded future", _oracle(preset), seeded=False),
         *(
             Entrant(name, "learned by driving", _by_sb3(name), name, interaction=rl_steps)
@@ -143,15 +146,36 @@ def _cem(training: PolicyTraining) -> Planner[Any]:
 
 
 WITH_U, WITHOUT_U = Imagining(futures=4), Imagining(futures=4, masks=1, uncertainty_weight=0.0)
-PLANNED = {"gradient": (_gradient, WITH_U), "gradient, no U": (_gradient, WITHOUT_U), "cem": (_cem, WITH_U)}
+
+
+class Planned(NamedTuple):
+    """A planner through the model of a seed."""
+
+    planner: Callable[[PolicyTraining], Planner[Any]]
+    imagining: Imagining
+    policy: str | None = None  # the training of a policy that searches begin with
+
+    @property
+    def trained(self) -> str:
+        """The training it needs, with what that needs."""
+        return self.policy or "model"
+
+
+PLANNED = {
+    "gradient": Planned(_gradient, WITH_U),
+    "gradient, no U": Planned(_gradient, WITHOUT_U),
+    "cem": Planned(_cem, WITH_U),
+    "gradient from mpur": Planned(_gradient, WITH_U, "mpur"),
+}
 
 
 def _planning(name: str, preset: Preset) -> Make:
-    planner, imagining = PLANNED[name]
+    planner, imagining, start = PLANNED[name]
 
     def make(folder: Path, seed: int, device: str) -> Agent:
         trained, plan = load_model(folder / "model", device), planner(policy_training(preset))
-        return planning_agent(trained, plan, name, imagining, seed=seed, device=device)
+        policy = load_policy(folder / start, device)[0] if start else None
+        return planning_agent(trained, plan, name, imagining, policy=policy, seed=seed, device=device)
 
     return make
 

@@ -27,7 +27,7 @@ from mbrl.side_by_side import Job
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.runs import Quiet
 
-SOME = ("no-action", "idm", "imitation", "mpur", "gradient", "ppo")
+SOME = ("no-action", "idm", "imitation", "mpur", "gradient", "gradient from mpur", "ppo")
 
 
 class Counting(Quiet):
@@ -119,7 +119,7 @@ def test_a_few_entrants_go_from_a_recording_to_a_table(
     setting = Setting(out, (traffic,), "debug", rl_steps=256, max_cars=3)
     first = benchmark(setting, seeds=(0, 1), only=SOME, run_jobs=in_this_process)
     files = {path: path.read_bytes() for path in out.glob("*/drives/*")}
-    assert len(files) == (4 * 2 + 3) * 4, "three kinds of traffic and a latency"
+    assert len(files) == (5 * 2 + 3) * 4, "three kinds of traffic and a latency"
 
     def nothing(*_: Any, **__: Any) -> None:
         raise AssertionError("all of it was done")
