@@ -27,10 +27,11 @@ from mbrl.bench_memory import peak_rss_mb
 from mbrl.forward_models import PaperModel, build
 from mbrl.in_checkout import benchmark_module
 from mbrl.machine import machine_facts
+from mbrl.model_losses import model_windows, rollout_error
 from mbrl.policy_rollouts import Imagined
 from mbrl.policy_training import PolicyTraining
 from mbrl.rows import models, rows
-from mbrl.train_model import TrainedModel, model_windows, rollout_error
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 
 Size = Literal["paper", "quick", "debug"]

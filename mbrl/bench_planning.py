@@ -16,7 +16,7 @@ from envs.windows import WindowConfig, WindowSampler
 from mbrl.agents_by_name import PRETRAINED
 from mbrl.in_checkout import benchmark_module
 from mbrl.planning import Imagining, ModelForesight
-from mbrl.train_model import load_model
+from mbrl.trained_model import load_model
 from planners import GradientConfig, GradientPlanner, Plan
 
 FUTURES, STEPS, ITERATIONS = 10, 20, 5  # of arXiv:1901.02705, whose planner this is

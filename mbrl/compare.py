@@ -17,8 +17,8 @@ from agents.policies import Policy
 from envs.context import context_of_windows
 from envs.recording import Recording, Split
 from envs.windows import WindowConfig, WindowSampler
-from mbrl.imagination import exact_costs, from_prior, imagine
-from mbrl.train_model import TrainedModel, along
+from mbrl.imagination import along, exact_costs, from_prior, imagine
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import disagreement, dropout_on
 
 

@@ -19,14 +19,15 @@ from envs.recording import Recording
 from envs.viewer import view
 from mbrl.compare import Promise, imagined_futures, promises
 from mbrl.loop import read_curves
+from mbrl.model_training import training_to_dict
 from mbrl.policy_training import Method, policy_training_to_dict
 from mbrl.presets import Preset, model_training, policy_training
 from mbrl.progress import Progress, Stages, duration
 from mbrl.report import ExtraTable, Imagined, write_report
 from mbrl.side_by_side import run_together
 from mbrl.tracking import Tracker
-from mbrl.train_model import load_model, training_to_dict
 from mbrl.train_policy import load_policy
+from mbrl.trained_model import load_model
 from mbrl.trainings import Training, keep_setting, train_all
 
 FOLDERS: dict[Method, str] = {

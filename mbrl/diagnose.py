@@ -22,8 +22,8 @@ from mbrl.executed import Executed, imagined_against_executed
 from mbrl.forward_models import Ensemble
 from mbrl.forward_models.ensemble import num_members
 from mbrl.progress import Progress
-from mbrl.train_model import check_dt, load_model
 from mbrl.train_policy import check_sees_alike, load_policy
+from mbrl.trained_model import check_dt, load_model
 
 JSON_FILE, PAGE_FILE = "diagnosis.json", "diagnosis.html"
 Data = dict[str, Any]

@@ -26,8 +26,9 @@ from mbrl.forward_models import Ensemble
 from mbrl.forward_models.base import ForwardModel
 from mbrl.forward_models.ensemble import num_members
 from mbrl.imagination import Latents, from_prior, stepwise, unroll
+from mbrl.model_losses import model_windows
 from mbrl.policy_rollouts import inferred
-from mbrl.train_model import TrainedModel, model_windows
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import dropout_on
 
 

@@ -26,7 +26,7 @@ from mbrl.planning import Imagining, ModelForesight, intended
 from mbrl.policy_losses import Loss, discounts, imitation_loss
 from mbrl.policy_rollouts import Blockwise
 from mbrl.policy_training import PolicyTraining
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 from planners.gradient import GradientConfig, GradientPlanner
 
 

@@ -18,8 +18,8 @@ from mbrl.planning import Imagining, planning_agent
 from mbrl.policy_training import Method, PolicyTraining
 from mbrl.presets import Preset, model_training, policy_training
 from mbrl.rl_training import RLTraining
-from mbrl.train_model import load_model
 from mbrl.train_policy import load_policy
+from mbrl.trained_model import load_model
 from mbrl.trainings import Training
 from planners import CEM, CEMConfig, GradientConfig, GradientPlanner
 from planners.base import Planner

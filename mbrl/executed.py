@@ -23,7 +23,7 @@ from envs.world import build_world
 from mbrl.forward_models.base import ForwardModel
 from mbrl.forward_models.ensemble import num_members
 from mbrl.imagination import exact_costs, from_prior, imagine
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 
 BATCH = 32  # examples imagined at once
 Numbers = NDArray[np.float32]

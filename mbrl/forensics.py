@@ -17,8 +17,8 @@ from envs.costs import costs, pixel_grid
 from envs.kinematics import inverse
 from envs.raster import render
 from envs.units import View
-from mbrl.imagination import from_prior
-from mbrl.train_model import TrainedModel, along
+from mbrl.imagination import along, from_prior
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import disagreement, dropout_on
 
 

@@ -39,8 +39,8 @@ from envs.windows import WindowConfig, Windows, WindowSampler
 from envs.world import MAX_COORDINATE, World
 from mbrl.forward_models import Ensemble, ForwardModel, Timing
 from mbrl.imagination import from_prior, unroll
-from mbrl.train_model import check_dt
 from mbrl.train_policy import check_sees_alike
+from mbrl.trained_model import check_dt
 
 CHANNELS = ("lanes", "vehicles", "off_road")
 DIGITS = 5  # of the numbers in a file, after the point

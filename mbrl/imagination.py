@@ -111,6 +111,23 @@ def imagine(
     return Trajectory(images, poses, actions, cost(images, poses, size), dynamics.context(state))
 
 
+def along(
+    model: ForwardModel[Any], context: Context, actions: Tensor, z: Latents, num_masks: int
+) -> Trajectory:
+    """The trajectory of given actions (B, T, 2) under K masks (mask-major), z of K * B examples."""
+    many, many_actions = context.repeat(num_masks), actions.repeat(num_masks, 1, 1)
+    predictions = [
+        prediction
+        for _, prediction, _ in unroll(
+            model, model.encode(context, num_masks), stepwise(many_actions), stepwise(z), actions.shape[1]
+        )
+    ]
+    images = torch.stack([p.image for p in predictions], 1)
+    poses = torch.stack([p.pose for p in predictions], 1)
+    cost = exact_costs(model.gradient, model.config.view)
+    return Trajectory(images, poses, many_actions, cost(images, poses, many.size))
+
+
 def exact_costs(gradient: Gradient, view: View, *, detach_speed: bool = True) -> CostsOf:
     """envs.costs of imagined pictures.
 

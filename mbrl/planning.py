@@ -26,7 +26,7 @@ from envs.scenes import Scenes
 from mbrl.forward_models import SeparatedModel
 from mbrl.futures import Futures, follow, foresee
 from mbrl.imagination import from_prior
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Terms, Uncertainty, dropout_on
 from planners.base import Planner
 

@@ -30,7 +30,7 @@ from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_pri
 from mbrl.normaliser import Normaliser
 from mbrl.policy_losses import Loss, imitation_loss, mper_loss, mpur_loss, value_loss
 from mbrl.policy_training import PolicyTraining
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import dropout_on
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from agents.policies import PolicyConfig
 from mbrl.forward_models import PaperConfig, SeparatedConfig, Timing
+from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import Method, PolicyTraining, Teaching
-from mbrl.train_model import ModelTraining, Stage
 
 Preset = Literal["quick", "paper", "debug"]
 DEBUG_CHANNELS = (4, 8, 8)

@@ -19,7 +19,7 @@ from mbrl.page import card, details, interval_bar, legend, page, section, table,
 from mbrl.plots import Points, line_chart, series_colour
 from mbrl.report_drives import failures, roads
 from mbrl.strips import strip, times
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 
 BASELINES = ("human", "no-action", "imitation")
 STRIP_FRAMES = 8  # of an imagined future

@@ -15,7 +15,7 @@ from mbrl.forensics import LookBack, look_back, seen
 from mbrl.page import card, details, legend, section, table
 from mbrl.plots import ENDINGS, Trace, road_chart
 from mbrl.strips import strip, times
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 
 FAILURE_FRAMES, FAILURE_STEP = 6, 4  # the last frames of a failed drive, and how many apart
 MAX_FAILURES = 6  # shown as pictures

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mbrl.forward_models import EnsembleConfig, PaperConfig, SeparatedConfig
+from mbrl.model_training import ModelTraining
 from mbrl.policy_training import Method, PolicyTraining
 from mbrl.presets import Preset, model_training, policy_training
-from mbrl.train_model import ModelTraining
 
 SWEEP = (1, 3, 5, 10, 20)  # imagined steps
 SHARES = (0.05, 0.2)  # of the training cars

@@ -31,7 +31,7 @@ from mbrl.policy_rollouts import Imagined, imitation_losses
 from mbrl.policy_training import PolicyTraining, policy_training_from_dict, policy_training_to_dict
 from mbrl.progress import Progress
 from mbrl.schedule import warm_restarts
-from mbrl.train_model import TrainedModel, check_dt
+from mbrl.trained_model import TrainedModel, check_dt
 
 POLICY_FILE = "policy.safetensors"
 

@@ -17,11 +17,13 @@ from envs.formats import read_parquet
 from envs.formats.atomic import atomic_path
 from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
+from mbrl.model_training import ModelTraining
 from mbrl.policy_training import PolicyTraining
 from mbrl.rl_training import RLTraining
 from mbrl.side_by_side import Job
-from mbrl.train_model import ModelTraining, load_model, train_model
+from mbrl.train_model import train_model
 from mbrl.train_policy import load_policy, train_policy
+from mbrl.trained_model import load_model
 
 SETTING_FILE, SPENT_FILE = "setting.json", "seconds.json"
 FOUND_WITHIN = 5.0  # s; to find a training finished takes less

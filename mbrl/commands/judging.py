@@ -196,7 +196,7 @@ def imagine(
     from mbrl.agents_by_name import PRETRAINED, agent_by_name
     from mbrl.free_running import run_free
     from mbrl.free_running_report import as_text, write_free_run
-    from mbrl.train_model import load_model
+    from mbrl.trained_model import load_model
 
     driver = agent_by_name(agent, device)
     model, recording = model or PRETRAINED / "model", recording or SAMPLE

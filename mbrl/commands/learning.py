@@ -168,8 +168,8 @@ def _train_policy(
         require_device(own_device)
         from envs.formats import read_parquet
         from mbrl.presets import policy_training
-        from mbrl.train_model import load_model
         from mbrl.train_policy import train_policy
+        from mbrl.trained_model import load_model
 
         imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, method, seed)
         check_parts(imitation.batch_size, config.batch_size)

@@ -14,8 +14,9 @@ import torch
 
 from mbrl import loop
 from mbrl.data_parallel import joined
+from mbrl.model_training import Stage
 from mbrl.presets import model_training, policy_training
-from mbrl.train_model import Stage, train_model
+from mbrl.train_model import train_model
 from mbrl.train_policy import train_policy
 from tests.mbrl.runs import Notebook, Quiet
 from tests.toys import orderly_traffic

@@ -21,10 +21,12 @@ from agents.policies import PolicyConfig
 from mbrl import loop
 from mbrl.data_parallel import is_main, joined, num_ranks, rank, seeded, shared
 from mbrl.forward_models import Ensemble, EnsembleConfig
+from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import PolicyTraining
 from mbrl.train_learned_cost import CostTraining, train_learned_cost
-from mbrl.train_model import ModelTraining, Stage, TrainedModel, train_model
+from mbrl.train_model import train_model
 from mbrl.train_policy import train_policy
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.mbrl.runs import Notebook, Quiet, interrupting
 from tests.mbrl.small import VARIANTS, VIEW, small_model

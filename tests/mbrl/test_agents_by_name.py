@@ -11,8 +11,8 @@ from agents.evaluate import evaluate
 from envs.errors import InputError
 from envs.sources import load_recordings
 from mbrl.agents_by_name import PRETRAINED, agent_by_name
-from mbrl.train_model import load_model
 from mbrl.train_policy import load_policy
+from mbrl.trained_model import load_model
 
 
 @pytest.mark.parametrize(

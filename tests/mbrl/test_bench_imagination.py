@@ -18,8 +18,9 @@ from mbrl import train_model
 from mbrl.bench_imagination import STEPS, Setting, prepare
 from mbrl.forward_models import PaperModel
 from mbrl.imagination import stepwise, unroll
+from mbrl.model_losses import rollout_error
 from mbrl.policy_rollouts import Imagined
-from mbrl.train_model import TrainedModel, rollout_error
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.mbrl.test_layers import kept
 

@@ -11,7 +11,7 @@ from envs.recording import Recording
 from mbrl.compare import imagined_futures, promises
 from mbrl.forward_models import build
 from mbrl.presets import model_training, policy_training
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.toys import random_traffic
 

@@ -23,9 +23,10 @@ from envs.formats import write_parquet
 from mbrl import data_parallel
 from mbrl.checkpoint import load
 from mbrl.loop import TRAINING_FILE
+from mbrl.model_losses import model_windows, rollout_error
 from mbrl.policy_rollouts import Imagined, imitation_losses
-from mbrl.train_model import MODEL_FILE, model_windows, rollout_error
 from mbrl.train_policy import POLICY_FILE
+from mbrl.trained_model import MODEL_FILE
 from tests.mbrl import killed_run, parallel_run
 from tests.mbrl.parallel_run import (
     CASES,

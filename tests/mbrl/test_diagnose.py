@@ -22,9 +22,10 @@ from mbrl.diagnose import JSON_FILE, PAGE_FILE, as_text, diagnose
 from mbrl.diagnosis_page import diagnosis_page, headline
 from mbrl.executed import imagined_against_executed
 from mbrl.forward_models import ModelConfig, build
+from mbrl.model_training import ModelTraining, Stage, training_to_dict
 from mbrl.policy_training import PolicyTraining, policy_training_to_dict
-from mbrl.train_model import MODEL_FILE, ModelTraining, Stage, load_model, training_to_dict
 from mbrl.train_policy import POLICY_FILE, load_policy
+from mbrl.trained_model import MODEL_FILE, load_model
 from mbrl.uncertainty import Uncertainty
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.small import VARIANTS, VIEW, ensemble_config

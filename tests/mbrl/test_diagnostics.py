@@ -16,7 +16,7 @@ from envs.kinematics import step as drive
 from envs.recording import Recording
 from mbrl.diagnostics import Calibration, _examples, calibration, ranks, sensitivity
 from mbrl.forward_models import PaperModel
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.small import VARIANTS, small_ensemble, small_model

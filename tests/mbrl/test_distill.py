@@ -14,8 +14,8 @@ from envs.context import Context, context_of_windows
 from envs.errors import InputError
 from mbrl.distill import Distilled
 from mbrl.policy_training import PolicyTraining, Teaching, policy_training_from_dict, policy_training_to_dict
-from mbrl.train_model import TrainedModel
 from mbrl.train_policy import train_policy
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.runs import Quiet

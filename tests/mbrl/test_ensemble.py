@@ -18,9 +18,11 @@ from mbrl.forward_models import (
     config_to_dict,
 )
 from mbrl.imagination import exact_costs, from_prior, imagine
+from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import PolicyTraining
-from mbrl.train_model import ModelTraining, Stage, load_model, train_model
+from mbrl.train_model import train_model
 from mbrl.train_policy import train_policy
+from mbrl.trained_model import load_model
 from mbrl.uncertainty import disagreement
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.runs import Notebook, Quiet, Untrained, notebook

@@ -15,7 +15,7 @@ from envs.context import Context
 from envs.errors import InputError
 from mbrl.executed import Executed, correlation, imagined_against_executed
 from mbrl.forward_models import SeparatedConfig, build
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.small import TIMING, VARIANTS, VIEW, small_ensemble, small_model

@@ -20,7 +20,7 @@ from envs.world import build_world
 from mbrl.forward_models import Prediction, SeparatedModel, Timing, build
 from mbrl.futures import Futures, foresee
 from mbrl.imagination import Trajectory, exact_costs, imagine, unroll
-from mbrl.train_model import along as along_actions
+from mbrl.imagination import along as along_actions
 from mbrl.uncertainty import dropout_on
 from tests.agents.scenes import Track, along, recording_of
 from tests.mbrl.small import TIMING, VARIANTS, VIEW, context_at, random_actions, random_context, small_model

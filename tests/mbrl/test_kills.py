@@ -15,8 +15,8 @@ import torch
 
 from mbrl.checkpoint import load
 from mbrl.loop import TRAINING_FILE
-from mbrl.train_model import MODEL_FILE
 from mbrl.train_policy import POLICY_FILE
+from mbrl.trained_model import MODEL_FILE
 from tests.mbrl import killed_run
 
 PROJECT = Path(__file__).parents[2]

@@ -28,11 +28,13 @@ from envs.windows import Windows
 from mbrl.critics import ValueFunction
 from mbrl.forward_models import ForwardModel, Prediction, Timing
 from mbrl.imagination import Trajectory, imagine
+from mbrl.model_losses import rollout_error
+from mbrl.model_training import ModelTraining, Stage
+from mbrl.model_uncertainty import fit_uncertainty
 from mbrl.normaliser import Normaliser
 from mbrl.policy_losses import imitation_loss, mper_loss, mpur_loss, value_loss
 from mbrl.policy_rollouts import inferred
 from mbrl.policy_training import Method, PolicyTraining
-from mbrl.train_model import ModelTraining, Stage, fit_uncertainty, rollout_error
 from mbrl.uncertainty import Uncertainty, disagreement, dropout_on
 from tests.mbrl.small import VARIANTS
 from tests.toys import random_traffic

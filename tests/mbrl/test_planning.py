@@ -16,7 +16,7 @@ from envs.context import Context
 from envs.replay import Replay
 from mbrl.imagination import exact_costs, imagine
 from mbrl.planning import Imagining, ModelForesight
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty, disagreement
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.small import VIEW, context_at, random_actions, small_model

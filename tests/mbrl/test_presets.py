@@ -11,10 +11,12 @@ from agents.evaluate import evaluate
 from agents.learned import LearnedAgent
 from envs.recording import Recording
 from mbrl.forward_models import PaperConfig, build
+from mbrl.model_training import training_from_dict, training_to_dict
 from mbrl.policy_training import Method, policy_training_from_dict, policy_training_to_dict
 from mbrl.presets import Preset, model_training, policy_training
-from mbrl.train_model import load_model, train_model, training_from_dict, training_to_dict
+from mbrl.train_model import train_model
 from mbrl.train_policy import load_policy, train_policy
+from mbrl.trained_model import load_model
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.runs import Quiet, Untrained
 

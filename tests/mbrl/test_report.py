@@ -26,7 +26,7 @@ from mbrl.forward_models import SeparatedConfig, Timing, build
 from mbrl.plots import ENDINGS, Trace, line_chart, road_chart, scatter_chart
 from mbrl.report import ExtraTable, Imagined, headline, write_report
 from mbrl.strips import ASPHALT, EGO_COLOUR, strip, to_rgb
-from mbrl.train_model import TrainedModel
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.agents import scenes
 

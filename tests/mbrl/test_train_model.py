@@ -23,20 +23,11 @@ from mbrl.checkpoint import load, save
 from mbrl.forward_models import ForwardModel, PaperModel, SeparatedConfig, build, separated
 from mbrl.forward_models.particles import FAINT
 from mbrl.loop import TRAINING_FILE, NotFinite
-from mbrl.train_model import (
-    MODEL_FILE,
-    WITHOUT_Z,
-    ModelTraining,
-    Stage,
-    begin_with,
-    fit_uncertainty,
-    load_model,
-    model_windows,
-    rollout_error,
-    train_model,
-    training_from_dict,
-    training_to_dict,
-)
+from mbrl.model_losses import model_windows, rollout_error
+from mbrl.model_training import ModelTraining, Stage, training_from_dict, training_to_dict
+from mbrl.model_uncertainty import fit_uncertainty
+from mbrl.train_model import WITHOUT_Z, begin_with, train_model
+from mbrl.trained_model import MODEL_FILE, load_model
 from tests.agents.scenes import Track, along, recording_of
 from tests.mbrl.runs import (
     Notebook,

@@ -44,8 +44,8 @@ from mbrl.policy_training import (
     policy_training_to_dict,
 )
 from mbrl.train_learned_cost import CostTraining, train_learned_cost
-from mbrl.train_model import TrainedModel
 from mbrl.train_policy import POLICY_FILE, load_policy, train_policy
+from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Terms, Uncertainty, disagreement
 from tests.agents.scenes import Track, along, clean_traffic, recording_of, still
 from tests.mbrl.runs import (

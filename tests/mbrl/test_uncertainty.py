@@ -14,8 +14,7 @@ from envs.costs import Costs
 from envs.units import View
 from mbrl.forward_models import Prediction, SeparatedModel
 from mbrl.futures import foresee
-from mbrl.imagination import Trajectory, exact_costs, imagine
-from mbrl.train_model import along
+from mbrl.imagination import Trajectory, along, exact_costs, imagine
 from mbrl.uncertainty import Terms, Uncertainty, disagreement, dropout_on
 from tests.mbrl.small import VARIANTS, VIEW, random_actions, random_context, small_model
 
