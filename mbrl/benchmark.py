@@ -28,6 +28,7 @@ from mbrl.benchmark_page import write_benchmark
 from mbrl.entrants import Entrant, entrants, trainings
 from mbrl.named import choose
 from mbrl.presets import Preset
+from mbrl.progress import MakeCounter
 from mbrl.side_by_side import Job, run_together
 from mbrl.trainings import (
     RunJobs,
@@ -107,7 +108,9 @@ def _drives_file(out: Path, name: str, seed: int | None, condition: Condition) -
     return seed_folder(out, seed) / "drives" / f"{name}, {condition}.npz"
 
 
-def _drive(setting: Setting, name: str, seed: int | None, condition: Condition, progress: Any) -> None:
+def _drive(
+    setting: Setting, name: str, seed: int | None, condition: Condition, progress: MakeCounter
+) -> None:
     """Drive an entrant on the cars of the split, unless that was done."""
     path = _drives_file(setting.out, name, seed, condition)
     if path.exists():

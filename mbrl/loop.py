@@ -11,7 +11,7 @@ from typing import Any
 from envs.errors import InputError
 from mbrl import data_parallel
 from mbrl.checkpoint import Part, load, read_header, restore_training_state, save, training_state
-from mbrl.progress import Progress, Silent
+from mbrl.progress import Counter, MakeCounter, Progress
 from mbrl.tracking import Tracker, Untracked
 
 TRAINING_FILE = "training.safetensors"  # in a run's folder: all it needs to go on
@@ -36,7 +36,7 @@ def train(
     may_save: Callable[[int], bool] = lambda step: True,
     fingerprint: str | None = None,
     tracking_root: Path | None = None,
-    progress: Callable[..., Progress] = Progress,
+    progress: MakeCounter = Progress,
 ) -> None:
     """Call update(0) ... update(num_updates - 1), going on where an earlier run of the same config stopped.
 
@@ -70,7 +70,7 @@ def train(
         (Tracker if is_main else Untracked)(
             name, out.name, config, root, run_id=run_id, data_fingerprint=fingerprint
         ) as tracker,
-        (progress if is_main else Silent)(what, num_updates, done=step, unit="updates") as bar,
+        (progress if is_main else Counter)(what, num_updates, done=step, unit="updates") as bar,
     ):
 
         def keep(step: int) -> None:

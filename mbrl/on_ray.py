@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from envs.errors import InputError
-from mbrl.progress import Progress, Silent
+from mbrl.progress import Counter, Progress
 from mbrl.side_by_side import Job
 
 
@@ -35,4 +35,4 @@ def _run(job: Job) -> None:
     import torch
 
     torch.set_num_threads(1)
-    job.function(*job.arguments, progress=Silent)
+    job.function(*job.arguments, progress=Counter)

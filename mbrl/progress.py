@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 LINE_SECONDS = 10.0  # between two lines where there is no terminal
 
 
-class Progress:
-    """Counts one task towards its end.
+class Counter:
+    """Counts one task towards its end, and says nothing.
 
     Args:
         what: what is being done, as a newcomer would say it.
@@ -32,6 +33,31 @@ class Progress:
 
     def __init__(self, what: str, total: int, *, done: int = 0, unit: str = "steps") -> None:
         self.what, self.total, self.done, self.unit = what, total, done, unit
+
+    def __enter__(self) -> Self:
+        return self
+
+    def advance(self, count: int = 1, **numbers: float) -> None:
+        """Count `count` more units done; `numbers` are shown beside the rate until the next ones come."""
+        self.done += count
+
+    def reach(self, done: int, **numbers: float) -> None:
+        """Say how many units are done in all."""
+        self.advance(done - self.done, **numbers)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+MakeCounter = Callable[..., Counter]  # Counter itself, or anything that is made like one
+
+
+class Progress(Counter):
+    """Shows how far a task is."""
+
+    def __init__(self, what: str, total: int, *, done: int = 0, unit: str = "steps") -> None:
+        super().__init__(what, total, done=done, unit=unit)
         self._first_done, self._numbers = done, ""
         self._bar: rich.progress.Progress | None = None
 
@@ -46,8 +72,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, **numbers: float) -> None:
-        """Count `count` more units done; `numbers` are shown beside the rate until the next ones come."""
-        self.done += count
+        super().advance(count)
         if numbers:
             self._numbers = "".join(f", {name} {value:.4g}" for name, value in numbers.items())
         if self._bar is not None:
@@ -57,10 +82,6 @@ class Progress:
             self._print(
                 f"{self.what}: {self.done} of {self.total} {self.unit} ({percent:.0f} %), {self._text()}"
             )
-
-    def reach(self, done: int, **numbers: float) -> None:
-        """Say how many units are done in all."""
-        self.advance(done - self.done, **numbers)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -89,19 +110,6 @@ class Progress:
     def _print(self, line: str) -> None:
         self._last_line = time.monotonic()
         print(line, file=sys.stderr, flush=True)
-
-
-class Silent:
-    """Looks like Progress, and says nothing."""
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def advance(self, count: int = 1, **numbers: float) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 class Stages:

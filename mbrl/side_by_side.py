@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from envs.parallel import available_threads
-from mbrl.progress import Progress
+from mbrl.progress import Counter, Progress
 
 REPORT_SECONDS = 0.2  # between two reports of a job
 
@@ -76,10 +76,9 @@ def _follow(workers: Sequence[Any], reports: Any, at_once: int) -> None:
                         ) from None
                 continue
             if what == "begin":
-                bars[k] = Progress(*rest[0], **rest[1])
-                bars[k].__enter__()
-            elif what == "advance":
-                bars[k].advance(rest[0], **rest[1])
+                bars[k] = Progress(rest[0], rest[1], **rest[2]).__enter__()
+            elif what == "reach":
+                bars[k].reach(rest[0], **rest[1])
             elif what == "end":
                 bars.pop(k).__exit__(None, None, None)
             elif what == "done":
@@ -91,27 +90,25 @@ def _follow(workers: Sequence[Any], reports: Any, at_once: int) -> None:
             bar.__exit__(RuntimeError, None, None)
 
 
-class _Reports:
-    """Looks like mbrl.progress.Progress to a job, and tells the parent process."""
+class _Reports(Counter):
+    """Tells the parent process, whose Progress it is."""
 
-    def __init__(self, job: int, reports: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, job: int, reports: Any, what: str, total: int, **options: Any) -> None:
+        super().__init__(what, total, **options)
         self._put = lambda *message: reports.put((job, *message))
-        self._put("begin", args, kwargs)
-        self._count, self._last = 0, time.monotonic()
+        self._put("begin", what, total, options)
+        self._last = time.monotonic()
         self._numbers: dict[str, float] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
     def advance(self, count: int = 1, **numbers: float) -> None:
-        self._count += count
+        super().advance(count)
         self._numbers = numbers or self._numbers
         if time.monotonic() - self._last > REPORT_SECONDS:
             self._tell()
 
     def _tell(self) -> None:
-        self._put("advance", self._count, self._numbers)
-        self._count, self._last = 0, time.monotonic()
+        self._put("reach", self.done, self._numbers)
+        self._last = time.monotonic()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,7 +21,7 @@ from mbrl.checkpoint import load, restore_training_state, save, training_state
 from mbrl.critics import LearnedCost
 from mbrl.imagination import exact_costs
 from mbrl.loop import train
-from mbrl.progress import Progress
+from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import cosine
 
 COST_FILE = "cost.safetensors"
@@ -47,7 +46,7 @@ def train_learned_cost(
     *,
     device: str = "cpu",
     tracking_root: Path | None = None,
-    progress: Any = Progress,
+    progress: MakeCounter = Progress,
 ) -> LearnedCost:
     """Train (or go on training, or load what is finished) the learned cost of a config in folder `out`."""
     as_dict = asdict(config)

@@ -20,7 +20,7 @@ from envs.formats.atomic import atomic_path
 from mbrl.checkpoint import Part
 from mbrl.loop import train
 from mbrl.pretrain_data import PretrainData
-from mbrl.progress import Progress
+from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import cosine
 from pretrain.learner import Fitted, Learner, step
 from pretrain.methods import METHODS, Method
@@ -49,7 +49,7 @@ class MethodTraining:
 
 
 def train_method(
-    config: MethodTraining, data: PretrainData, out: Path, *, progress: Callable[..., Progress] = Progress
+    config: MethodTraining, data: PretrainData, out: Path, *, progress: MakeCounter = Progress
 ) -> Learner | Fitted:
     """Train, or go on training, in a folder; then judge and draw.
 

@@ -25,7 +25,7 @@ from mbrl.loop import train
 from mbrl.model_losses import model_windows, rollout_error
 from mbrl.model_training import ModelTraining, Stage, training_to_dict
 from mbrl.model_uncertainty import fit_uncertainty, met_in_training
-from mbrl.progress import Progress
+from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import cosine
 from mbrl.trained_model import MODEL_FILE, TrainedModel, check_dt, load_model, trained_of
 
@@ -40,7 +40,7 @@ def train_model(
     *,
     device: str = "cpu",
     tracking_root: Path | None = None,
-    progress: Any = Progress,
+    progress: MakeCounter = Progress,
 ) -> TrainedModel:
     """Train (or go on training, or load what is finished) the model of a config in folder `out`."""
     as_dict = training_to_dict(config)
@@ -122,7 +122,7 @@ def _train_members(
     out: Path,
     device: str,
     tracking_root: Path,
-    progress: Any,
+    progress: MakeCounter,
 ) -> TrainedModel:
     """Train each member in a folder of its own, from its own seed, and put them together."""
     if config.masks != ensemble.members:
@@ -144,7 +144,7 @@ def _train_without_z(
     out: Path,
     device: str,
     tracking_root: Path | None,
-    progress: Any,
+    progress: MakeCounter,
 ) -> ForwardModel[Any] | None:
     """The deterministic model that a config wants to begin with, trained in a folder of its own."""
     if not config.warm_start or isinstance(config.model, EnsembleConfig):

@@ -29,7 +29,7 @@ from mbrl.loop import train
 from mbrl.policy_losses import Loss
 from mbrl.policy_rollouts import Imagined, imitation_losses
 from mbrl.policy_training import PolicyTraining, policy_training_from_dict, policy_training_to_dict
-from mbrl.progress import Progress
+from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import warm_restarts
 from mbrl.trained_model import TrainedModel, check_dt
 
@@ -46,7 +46,7 @@ def train_policy(
     learned_cost: LearnedCost | None = None,
     device: str = "cpu",
     tracking_root: Path | None = None,
-    progress: Any = Progress,
+    progress: MakeCounter = Progress,
 ) -> Policy:
     """Train (or go on training, or load what is finished) the policy of a config in folder `out`.
 

@@ -9,7 +9,7 @@ very numbers an uninterrupted run would have had.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from envs.formats.atomic import atomic_path
 from envs.recording import Recording
 from mbrl.agents_by_name import SB3_MODEL_FILE as MODEL_FILE
 from mbrl.checkpoint import first_difference
-from mbrl.progress import Progress
+from mbrl.progress import Counter, MakeCounter, Progress
 from mbrl.rl_training import RLTraining
 from mbrl.tracking import Tracker
 
@@ -43,7 +43,7 @@ def train_rl(
     out: Path,
     *,
     device: str = "cpu",
-    progress: Callable[..., Progress] = Progress,
+    progress: MakeCounter = Progress,
 ) -> SB3Agent:
     """Train (or go on training, or load what is finished) a model in folder `out`.
 
@@ -114,7 +114,7 @@ class _Keeper(BaseCallback):
         out: Path,
         facts: dict[str, Any],
         tracker: Tracker,
-        bar: Progress,
+        bar: Counter,
     ) -> None:
         super().__init__()
         self.config, self.recordings, self.out, self.facts = config, recordings, out, facts

@@ -19,6 +19,7 @@ from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
 from mbrl.model_training import ModelTraining
 from mbrl.policy_training import PolicyTraining
+from mbrl.progress import MakeCounter
 from mbrl.rl_training import RLTraining
 from mbrl.side_by_side import Job
 from mbrl.train_model import train_model
@@ -110,7 +111,7 @@ def train_one(
     folder: Path,
     device: str,
     tracking_root: Path | None,
-    progress: Any,
+    progress: MakeCounter,
 ) -> None:
     """Train, go on, or find finished, inside a folder; the time it took is added to what it took before."""
     recordings: list[Recording] = [read_parquet(path) for path in files]

@@ -16,9 +16,10 @@ from mbrl import loop
 from mbrl.data_parallel import joined
 from mbrl.model_training import Stage
 from mbrl.presets import model_training, policy_training
+from mbrl.progress import Counter
 from mbrl.train_model import train_model
 from mbrl.train_policy import train_policy
-from tests.mbrl.runs import Notebook, Quiet
+from tests.mbrl.runs import Notebook
 from tests.toys import orderly_traffic
 
 
@@ -33,8 +34,8 @@ def main(folder: Path) -> None:
     )
     policy = replace(policy_training("debug"), updates=120, epochs=2, validations=3)
     with joined("cpu"):
-        trained = train_model(model, recordings, folder / "model", progress=Quiet)
-        train_policy(policy, recordings, folder / "policy", trained=trained, progress=Quiet)
+        trained = train_model(model, recordings, folder / "model", progress=Counter)
+        train_policy(policy, recordings, folder / "policy", trained=trained, progress=Counter)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,13 @@ from mbrl.data_parallel import is_main, joined, num_ranks, rank, seeded, shared
 from mbrl.forward_models import Ensemble, EnsembleConfig
 from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import PolicyTraining
+from mbrl.progress import Counter
 from mbrl.train_learned_cost import CostTraining, train_learned_cost
 from mbrl.train_model import train_model
 from mbrl.train_policy import train_policy
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
-from tests.mbrl.runs import Notebook, Quiet, interrupting
+from tests.mbrl.runs import Notebook, interrupting
 from tests.mbrl.small import VARIANTS, VIEW, small_model
 from tests.toys import orderly_traffic
 
@@ -36,7 +37,7 @@ NUMBERS = "numbers.json"  # what a run logged
 SMALL = PolicyConfig(frames=3, stride=2, back=(0, 2), view=VIEW, channels=(3, 4, 4), hidden=8)
 
 
-def learn_model(variant: str, out: Path, device: str, progress: Any = Quiet, dropout: float = 0.0) -> None:
+def learn_model(variant: str, out: Path, device: str, progress: Any = Counter, dropout: float = 0.0) -> None:
     config = ModelTraining(
         model=replace(VARIANTS[variant], dropout=dropout),
         stages=(Stage(steps=2, updates=3, batch_size=4), Stage(steps=3, updates=3, batch_size=2)),
@@ -66,7 +67,7 @@ def trained_model(variant: str, device: str = "cpu", dropout: float = 0.0) -> Tr
 
 
 def learn_policy(
-    variant: str, out: Path, device: str, progress: Any = Quiet, dropout: float = 0.0, **changes: Any
+    variant: str, out: Path, device: str, progress: Any = Counter, dropout: float = 0.0, **changes: Any
 ) -> None:
     trained = trained_model(variant, device, dropout)
     config = policy_training(**changes)
@@ -75,7 +76,7 @@ def learn_policy(
 
 def learn_cost(out: Path, device: str) -> None:
     config = CostTraining(network=SMALL, updates=3, batch_size=4)
-    train_learned_cost(config, [orderly_traffic()], out, device=device, progress=Quiet)
+    train_learned_cost(config, [orderly_traffic()], out, device=device, progress=Counter)
 
 
 CASES: dict[str, Callable[..., None]] = {
@@ -101,7 +102,7 @@ WITH_DROPOUT: dict[str, Callable[..., None]] = {
 def halt(run: Callable[..., None], out: Path, device: str) -> None:
     """Interrupt a run, on all ranks, after its fifth update."""
     halting = interrupting(5)
-    with patch.object(loop, "Silent", halting), suppress(KeyboardInterrupt):
+    with patch.object(loop, "Counter", halting), suppress(KeyboardInterrupt):
         run(out, device, progress=halting)
 
 

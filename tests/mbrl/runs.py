@@ -12,28 +12,13 @@ from torch import Tensor
 
 from mbrl import loop
 from mbrl.checkpoint import load
+from mbrl.progress import Counter
 
 
-class Quiet:
-    """A progress bar that nobody sees."""
-
-    def __init__(self, what: str, total: int, *, done: int = 0, unit: str = "steps") -> None:
-        self.total, self.done = total, done
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def advance(self, count: int = 1, **numbers: float) -> None:
-        self.done += count
-
-
-def interrupting(after: int) -> type[Quiet]:
+def interrupting(after: int) -> type[Counter]:
     """One that is interrupted, as by Ctrl-C, once so many updates are done in all."""
 
-    class Interrupting(Quiet):
+    class Interrupting(Counter):
         def advance(self, count: int = 1, **numbers: float) -> None:
             super().advance(count)
             if self.done == after:
@@ -42,7 +27,7 @@ def interrupting(after: int) -> type[Quiet]:
     return Interrupting
 
 
-class Untrained(Quiet):
+class Untrained(Counter):
     """One that allows no update at all."""
 
     def advance(self, count: int = 1, **numbers: float) -> None:
@@ -101,10 +86,10 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def interrupted_and_resumed(run: Callable[[Path, type[Quiet]], Any], out: Path, *after: int) -> None:
+def interrupted_and_resumed(run: Callable[[Path, type[Counter]], Any], out: Path, *after: int) -> None:
     """Start a run, interrupt it after each of these updates, and let it finish."""
     for updates in after:
         with pytest.raises(KeyboardInterrupt):
             run(out, interrupting(updates))
         torch.rand(3)  # whatever else the process does with its global generator must not matter
-    run(out, Quiet)
+    run(out, Counter)

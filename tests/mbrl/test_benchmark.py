@@ -23,23 +23,16 @@ from mbrl.benchmark_page import cells, kinds, markdown, row_of
 from mbrl.entrants import entrants, trainings
 from mbrl.named import choose
 from mbrl.plots import front_chart
+from mbrl.progress import Counter
 from mbrl.side_by_side import Job
 from tests.agents.scenes import clean_traffic
-from tests.mbrl.runs import Quiet
 
 SOME = ("no-action", "idm", "imitation", "mpur", "gradient", "gradient from mpur", "ppo")
 
 
-class Counting(Quiet):
-    """Counts as SB3's training does, too."""
-
-    def reach(self, done: int, **_: float) -> None:
-        self.done = done
-
-
 def in_this_process(jobs: list[Job]) -> None:
     for job in jobs:
-        job.function(*job.arguments, progress=Counting)
+        job.function(*job.arguments, progress=Counter)
 
 
 def outcomes() -> Outcomes:

@@ -14,11 +14,11 @@ from envs.context import Context, context_of_windows
 from envs.errors import InputError
 from mbrl.distill import Distilled
 from mbrl.policy_training import PolicyTraining, Teaching, policy_training_from_dict, policy_training_to_dict
+from mbrl.progress import Counter
 from mbrl.train_policy import train_policy
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.agents.scenes import clean_traffic
-from tests.mbrl.runs import Quiet
 from tests.mbrl.small import VIEW, small_model
 
 TRAFFIC = clean_traffic(num_cars=24)
@@ -92,7 +92,7 @@ def test_lessons_begin_where_the_policy_drives_itself() -> None:
 def test_other_models_are_refused(tmp_path: Any) -> None:
     trained = TrainedModel(small_model("vae"), Uncertainty(6))
     with pytest.raises(InputError, match="separated"):
-        train_policy(training(), [TRAFFIC], tmp_path, trained=trained, progress=Quiet)
+        train_policy(training(), [TRAFFIC], tmp_path, trained=trained, progress=Counter)
 
 
 def test_its_config_comes_back() -> None:

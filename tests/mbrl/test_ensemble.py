@@ -20,12 +20,13 @@ from mbrl.forward_models import (
 from mbrl.imagination import exact_costs, from_prior, imagine
 from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import PolicyTraining
+from mbrl.progress import Counter
 from mbrl.train_model import train_model
 from mbrl.train_policy import train_policy
 from mbrl.trained_model import load_model
 from mbrl.uncertainty import disagreement
 from tests.agents.scenes import clean_traffic
-from tests.mbrl.runs import Notebook, Quiet, Untrained, notebook
+from tests.mbrl.runs import Notebook, Untrained, notebook
 from tests.mbrl.small import VIEW, ensemble_config, random_context, small_ensemble
 
 __all__ = ["notebook"]  # a fixture
@@ -98,7 +99,7 @@ def test_it_is_trained_member_by_member_and_a_policy_through_it(
         masks=2, horizon=3, uncertainty_batches=1,
     )  # fmt: skip
     traffic = clean_traffic(num_cars=40)
-    trained = train_model(training, [traffic], tmp_path / "model", progress=Quiet)
+    trained = train_model(training, [traffic], tmp_path / "model", progress=Counter)
     model = trained.model
     assert isinstance(model, Ensemble)
     one, other = (member.state_dict() for member in model.members)
@@ -112,13 +113,13 @@ def test_it_is_trained_member_by_member_and_a_policy_through_it(
         PolicyTraining(policy=SMALL, updates=2, batch_size=2, horizon=3, masks=2, block=1, epochs=1, validations=1,
                        validation_cars=2),
         [replace(traffic, site=replace(traffic.site, goal=120.0))], tmp_path / "policy", trained=trained,
-        progress=Quiet,
+        progress=Counter,
     )  # fmt: skip
     assert all(torch.isfinite(p).all() for p in policy.parameters())
     with pytest.raises(InputError, match="set masks to its 2 members"):
         train_policy(
             PolicyTraining(policy=SMALL, masks=3, horizon=3), [traffic], tmp_path / "refused", trained=trained,
-            progress=Quiet,
+            progress=Counter,
         )  # fmt: skip
     with pytest.raises(ValueError, match="masks=3 must be the number of members"):
-        train_model(replace(training, masks=3), [traffic], tmp_path / "other", progress=Quiet)
+        train_model(replace(training, masks=3), [traffic], tmp_path / "other", progress=Counter)

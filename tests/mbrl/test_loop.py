@@ -16,10 +16,10 @@ from envs.errors import InputError
 from mbrl import loop
 from mbrl.checkpoint import load, read_header
 from mbrl.loop import TRAINING_FILE, NotFinite, read_curves, train
+from mbrl.progress import Counter
 from mbrl.schedule import cosine, warm_restarts
 from tests.mbrl.runs import (
     Notebook,
-    Quiet,
     Untrained,
     assert_same_checkpoint,
     interrupted_and_resumed,
@@ -50,7 +50,7 @@ class Toy:
         return {"loss": loss.item(), "step_twice": 2.0 * step}
 
 
-def run(out: Path, progress: type[Quiet] = Quiet, *, toy: Toy | None = None, num_updates: int = 7,
+def run(out: Path, progress: type[Counter] = Counter, *, toy: Toy | None = None, num_updates: int = 7,
         config: dict[str, Any] | None = None, **options: Any) -> Toy:  # fmt: skip
     toy = toy or Toy()
     parts = {"model": toy.model, "adam": toy.adam, "noise": toy.noise, "dropout": torch.default_generator}
@@ -84,7 +84,7 @@ def test_it_goes_on_from_the_last_saving_and_says_so(tmp_path: Path, notebook: N
         run(tmp_path, interrupting(5), begin=begun.append)
     done: list[int] = []
 
-    class Watching(Quiet):
+    class Watching(Counter):
         def __enter__(self) -> Any:
             done.append(self.done)
             return self

@@ -14,11 +14,12 @@ from mbrl.forward_models import PaperConfig, build
 from mbrl.model_training import training_from_dict, training_to_dict
 from mbrl.policy_training import Method, policy_training_from_dict, policy_training_to_dict
 from mbrl.presets import Preset, model_training, policy_training
+from mbrl.progress import Counter
 from mbrl.train_model import train_model
 from mbrl.train_policy import load_policy, train_policy
 from mbrl.trained_model import load_model
 from tests.agents.scenes import clean_traffic
-from tests.mbrl.runs import Quiet, Untrained
+from tests.mbrl.runs import Untrained
 
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -62,7 +63,7 @@ def test_paper_is_the_paper_s() -> None:
 def test_the_debug_preset_goes_from_a_recording_to_a_car_that_drives(tmp_path: Path) -> None:
     """Twice: the second time everything is finished and only read."""
     recording: Recording = clean_traffic(num_cars=40)
-    for progress in (Quiet, Untrained):
+    for progress in (Counter, Untrained):
         quietly: dict[str, Any] = {"tracking_root": tmp_path, "progress": progress}
         train_model(model_training("debug"), [recording], tmp_path / "model", **quietly)
         start = train_policy(

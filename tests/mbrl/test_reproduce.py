@@ -18,6 +18,7 @@ from mbrl import rows_page
 from mbrl.checkpoint import save
 from mbrl.named import choose
 from mbrl.presets import Preset
+from mbrl.progress import Counter
 from mbrl.reproduce import reproduce, trainings
 from mbrl.rows import models, rows, start_of
 from mbrl.rows_page import (
@@ -32,7 +33,6 @@ from mbrl.side_by_side import Job
 from mbrl.train_policy import POLICY_FILE
 from tests.agents import scenes
 from tests.agents.scenes import clean_traffic
-from tests.mbrl.runs import Quiet
 
 ROWS = ("imitation", "mpur-vae", "separated-mpur")
 
@@ -76,7 +76,7 @@ def test_everything_is_trained_once_after_what_it_needs() -> None:
 
 def in_this_process(jobs: list[Job]) -> None:
     for job in jobs:
-        job.function(*job.arguments, progress=Quiet)
+        job.function(*job.arguments, progress=Counter)
 
 
 @pytest.mark.slow

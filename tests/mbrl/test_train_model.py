@@ -26,12 +26,12 @@ from mbrl.loop import TRAINING_FILE, NotFinite
 from mbrl.model_losses import model_windows, rollout_error
 from mbrl.model_training import ModelTraining, Stage, training_from_dict, training_to_dict
 from mbrl.model_uncertainty import fit_uncertainty
+from mbrl.progress import Counter
 from mbrl.train_model import WITHOUT_Z, begin_with, train_model
 from mbrl.trained_model import MODEL_FILE, load_model
 from tests.agents.scenes import Track, along, recording_of
 from tests.mbrl.runs import (
     Notebook,
-    Quiet,
     Untrained,
     assert_same_checkpoint,
     interrupted_and_resumed,
@@ -181,7 +181,7 @@ def test_the_kl_is_the_mean_over_steps_and_examples(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_minimised_is_the_error_and_beta_times_the_kl(tmp_path: Path, notebook: Notebook) -> None:
-    train_model(training("vae", beta=3.0), [lanes()], tmp_path, progress=Quiet)
+    train_model(training("vae", beta=3.0), [lanes()], tmp_path, progress=Counter)
     want = np.array(notebook.of("error")) + 3 * np.array(notebook.of("kl"))
     np.testing.assert_allclose(notebook.of("loss"), want, rtol=1e-5)
     assert min(notebook.of("kl")) > 1e-3
@@ -197,13 +197,13 @@ def test_a_warm_start_begins_with_what_was_learned_without_z(
     learnt = train_model(
         replace(warm, warm_start=(), stages=warm.warm_start, learning_rate=1e-2, z_dropout=0.0,
                 model=replace(warm.model, z_dim=0, latent="normal")),
-        [lanes()], tmp_path / "learnt", progress=Quiet,
+        [lanes()], tmp_path / "learnt", progress=Counter,
     )  # fmt: skip
     model = build(warm.model)
     begin_with(model, learnt.model)
     for name, value in learnt.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value)
-    trained = train_model(warm, [lanes()], tmp_path / "warm", progress=Quiet)
+    trained = train_model(warm, [lanes()], tmp_path / "warm", progress=Counter)
     alone = load_model(tmp_path / "warm" / WITHOUT_Z)
     assert alone.model.z_dim == 0
     for name, value in alone.model.state_dict().items():
@@ -218,7 +218,7 @@ def test_a_warm_start_begins_with_what_was_learned_without_z(
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_mixed_precision_changes_little(variant: str, tmp_path: Path, notebook: Notebook) -> None:
     exact, mixed = (
-        train_model(training(variant, mixed_precision=on), [lanes()], tmp_path / str(on), progress=Quiet)
+        train_model(training(variant, mixed_precision=on), [lanes()], tmp_path / str(on), progress=Counter)
         for on in (False, True)
     )
     half = len(notebook.steps) // 2
@@ -256,7 +256,7 @@ def test_it_learns_how_cars_change_their_speed(tmp_path: Path, notebook: Noteboo
         stages=(Stage(steps=6, updates=90, batch_size=16),),
         learning_rate=5e-3, perturbed=0.0, horizon=6,
     )  # fmt: skip
-    trained = train_model(config, [braking()], tmp_path, progress=Quiet).model
+    trained = train_model(config, [braking()], tmp_path, progress=Counter).model
     windows = model_windows(trained, [braking()], 6, 60, seed=9, split="test").batch(0)
     with torch.no_grad():
         learned, _ = rollout_error(trained, windows, 6, "cpu", None, 1.0)
@@ -272,7 +272,7 @@ def test_it_learns_how_cars_change_their_speed(tmp_path: Path, notebook: Noteboo
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_trains_to_a_model_that_loads(variant: str, tmp_path: Path, notebook: Notebook) -> None:
     config = training(variant)
-    trained = train_model(config, [lanes()], tmp_path, progress=Quiet)
+    trained = train_model(config, [lanes()], tmp_path, progress=Counter)
     assert len(notebook.of("loss")) == 6
     assert set(notebook.steps[0][1]) == {"loss", "error", "kl", "gradient_norm", "error_last_step"}
     fresh = build(config.model).state_dict()
@@ -290,17 +290,17 @@ def test_every_variant_trains_to_a_model_that_loads(variant: str, tmp_path: Path
 def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(
     variant: str, after: tuple[int, ...], tmp_path: Path, notebook: Notebook
 ) -> None:
-    def run(out: Path, progress: type[Quiet]) -> None:
+    def run(out: Path, progress: type[Counter]) -> None:
         train_model(training(variant), [lanes()], out, progress=progress)
 
-    run(tmp_path / "straight", Quiet)
+    run(tmp_path / "straight", Counter)
     interrupted_and_resumed(run, tmp_path / "halting", *after)
     for name in (TRAINING_FILE, MODEL_FILE):
         assert_same_checkpoint(tmp_path / "straight" / name, tmp_path / "halting" / name)
 
 
 def test_a_run_killed_before_its_model_was_written_only_writes_it(tmp_path: Path, notebook: Notebook) -> None:
-    train_model(training(), [lanes()], tmp_path, progress=Quiet)
+    train_model(training(), [lanes()], tmp_path, progress=Counter)
     whole = load(tmp_path / MODEL_FILE)
     (tmp_path / MODEL_FILE).unlink()
     torch.rand(5)
@@ -310,7 +310,7 @@ def test_a_run_killed_before_its_model_was_written_only_writes_it(tmp_path: Path
 
 
 def test_a_finished_run_is_loaded(tmp_path: Path, notebook: Notebook) -> None:
-    train_model(training(), [lanes()], tmp_path, progress=Quiet)
+    train_model(training(), [lanes()], tmp_path, progress=Counter)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     train_model(training(), [lanes()], tmp_path, progress=Untrained)
     (tmp_path / TRAINING_FILE).unlink()  # as when only the model was copied
@@ -324,13 +324,13 @@ def test_another_config_is_refused_by_the_key(state: str, tmp_path: Path, notebo
         with pytest.raises(KeyboardInterrupt):
             train_model(training(), [lanes()], tmp_path, progress=interrupting(3))
     else:
-        train_model(training(), [lanes()], tmp_path, progress=Quiet)
+        train_model(training(), [lanes()], tmp_path, progress=Counter)
     if state == "without its training state":
         (tmp_path / TRAINING_FILE).unlink()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     other = training(model=replace(VARIANTS["separated"], dropout=0.2))
     with pytest.raises(InputError, match=r"model\.dropout expected 0\.2, found 0\.1"):
-        train_model(other, [lanes()], tmp_path, progress=Quiet)
+        train_model(other, [lanes()], tmp_path, progress=Counter)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -348,27 +348,27 @@ def test_a_broken_term_is_named_and_the_last_state_stays_sound(
 
     monkeypatch.setattr(trainer, "rollout_error", breaking)
     with pytest.raises(NotFinite, match=rf"^{term} is nan at update 4 of training the forward model"):
-        train_model(training(), [lanes()], tmp_path / "broken", progress=Quiet)
+        train_model(training(), [lanes()], tmp_path / "broken", progress=Counter)
     assert not (tmp_path / "broken" / MODEL_FILE).exists()
     tensors = load(tmp_path / "broken" / TRAINING_FILE).tensors
     assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
     monkeypatch.setattr(trainer, "rollout_error", original)
-    train_model(training(), [lanes()], tmp_path / "broken", progress=Quiet)
-    train_model(training(), [lanes()], tmp_path / "sound", progress=Quiet)
+    train_model(training(), [lanes()], tmp_path / "broken", progress=Counter)
+    train_model(training(), [lanes()], tmp_path / "sound", progress=Counter)
     assert_same_checkpoint(tmp_path / "broken" / MODEL_FILE, tmp_path / "sound" / MODEL_FILE)
 
 
 def test_no_window_is_refused_before_anything_is_written(tmp_path: Path, notebook: Notebook) -> None:
     short = recording_of(Track(1, along(8.0, num=6, x0=100.0), lane_centre(0)))
     with pytest.raises(ValueError, match="train split"):
-        train_model(training(), [short], tmp_path / "out", progress=Quiet)
+        train_model(training(), [short], tmp_path / "out", progress=Counter)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_frames_further_apart_than_the_model_s_are_refused(tmp_path: Path, notebook: Notebook) -> None:
     slower = replace(lanes(), dt=0.2)
     with pytest.raises(InputError, match=r"a frame every 0\.2 s, the model expects one every 0\.1 s"):
-        train_model(training(), [lanes(), slower], tmp_path, progress=Quiet)
+        train_model(training(), [lanes(), slower], tmp_path, progress=Counter)
 
 
 @pytest.mark.gpu
@@ -376,10 +376,10 @@ def test_dropout_goes_on_after_an_interruption_on_a_gpu(tmp_path: Path, notebook
     """Not bit for bit, for sums on a GPU depend on their order; other dropout masks would differ by far more."""
     config = training(model=replace(VARIANTS["separated"], dropout=0.5))
 
-    def run(out: Path, progress: type[Quiet]) -> None:
+    def run(out: Path, progress: type[Counter]) -> None:
         train_model(config, [lanes()], out, device="cuda", progress=progress)
 
-    run(tmp_path / "straight", Quiet)
+    run(tmp_path / "straight", Counter)
     interrupted_and_resumed(run, tmp_path / "halting", 3)
     one, other = (load(tmp_path / name / MODEL_FILE).tensors for name in ("straight", "halting"))
     for name, value in one.items():
@@ -388,7 +388,7 @@ def test_dropout_goes_on_after_an_interruption_on_a_gpu(tmp_path: Path, notebook
 
 
 def test_the_paper_s_model_is_normalised_to_the_training_cars(tmp_path: Path, notebook: Notebook) -> None:
-    model = train_model(training("vae"), [lanes()], tmp_path, progress=Quiet).model
+    model = train_model(training("vae"), [lanes()], tmp_path, progress=Counter).model
     assert isinstance(model, PaperModel)
     windows = model_windows(model, [lanes()], 1, 1500, seed=5).batch(0)
     u = model.vector_normaliser(torch.from_numpy(windows.vectors[:, -1]))
@@ -439,7 +439,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mbrl.loop.Tracker", Notebook().tracker)
-        train_model(training(), [lanes()], out, progress=Quiet)
+        train_model(training(), [lanes()], out, progress=Counter)
     return out
 
 

@@ -43,6 +43,7 @@ from mbrl.policy_training import (
     policy_training_from_dict,
     policy_training_to_dict,
 )
+from mbrl.progress import Counter
 from mbrl.train_learned_cost import CostTraining, train_learned_cost
 from mbrl.train_policy import POLICY_FILE, load_policy, train_policy
 from mbrl.trained_model import TrainedModel
@@ -50,7 +51,6 @@ from mbrl.uncertainty import Terms, Uncertainty, disagreement
 from tests.agents.scenes import Track, along, clean_traffic, recording_of, still
 from tests.mbrl.runs import (
     Notebook,
-    Quiet,
     Untrained,
     assert_same_checkpoint,
     interrupted_and_resumed,
@@ -99,7 +99,7 @@ def trained(variant: str = "separated", horizon: int = 3) -> TrainedModel:
     return TrainedModel(small_model(variant), uncertainty)
 
 
-def train(config: PolicyTraining, out: Path, progress: type[Quiet] = Quiet, **options: Any) -> Policy:
+def train(config: PolicyTraining, out: Path, progress: type[Counter] = Counter, **options: Any) -> Policy:
     if config.method != "imitation":
         options.setdefault("trained", trained())
     return train_policy(config, options.pop("recordings", [traffic()]), out, progress=progress, **options)
@@ -367,12 +367,12 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(
     scores = [(0.5, 10.0), (0.5, 20.0)]
     model = trained(variant)
 
-    def run(out: Path, progress: type[Quiet]) -> None:
+    def run(out: Path, progress: type[Counter]) -> None:
         options = {} if method == "imitation" else {"trained": model}
         train(training(method, uncertainty_weight=0.5), out, progress, **options)
 
     driven_as(scores, monkeypatch)
-    run(tmp_path / "straight", Quiet)
+    run(tmp_path / "straight", Counter)
     driven_as([*scores[:1], *scores], monkeypatch)
     interrupted_and_resumed(run, tmp_path / "halting", 2, 6)
     for name in (TRAINING_FILE, POLICY_FILE):
@@ -430,7 +430,7 @@ def test_every_option_moves_the_policy_its_own_way(
     start = Policy(SMALL)
     short = {"updates": 4, "validations": 1}
 
-    def weights(out: str, progress: type[Quiet] = Quiet, **changes: Any) -> dict[str, Tensor]:
+    def weights(out: str, progress: type[Counter] = Counter, **changes: Any) -> dict[str, Tensor]:
         config = training(**{**short, **changes})
         policy = train(config, tmp_path / out, progress, trained=trained(variant), start_from=start)
         return policy.state_dict()
@@ -513,7 +513,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, notebook: Notebook
 def test_a_learned_cost_learns_the_cost_and_drives(tmp_path: Path, notebook: Notebook) -> None:
     cost = train_learned_cost(
         CostTraining(network=SMALL, updates=60, batch_size=16, learning_rate=5e-3), [traffic()], tmp_path / "cost",
-        progress=Quiet,
+        progress=Counter,
     )  # fmt: skip
     assert np.mean(notebook.of("loss")[-10:]) < 0.6 * np.mean(notebook.of("loss")[:5])
     again = train_learned_cost(

@@ -15,7 +15,7 @@ from envs.errors import InputError
 from envs.recording import Recording
 from mbrl import train_rl as module
 from mbrl.agents_by_name import agent_by_name
-from mbrl.progress import Silent
+from mbrl.progress import Counter
 from mbrl.rl_training import RLTraining
 from mbrl.train_rl import BUFFER_FILE, MODEL_FILE, TRAINING_FILE, train_rl
 from tests.agents.scenes import clean_traffic
@@ -33,19 +33,13 @@ TINY = RLTraining(
 )
 
 
-class Quiet(Silent):
-    """No progress bar."""
-
-    def reach(self, done: int, **numbers: float) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def traffic() -> Recording:
     return clean_traffic(num_cars=60)
 
 
 def train(config: RLTraining, traffic: Recording, out: Path) -> Any:
-    return train_rl(config, [traffic], out, progress=Quiet)
+    return train_rl(config, [traffic], out, progress=Counter)
 
 
 class Killed(BaseException):

@@ -11,10 +11,10 @@ from envs.errors import InputError
 from envs.formats import write_parquet
 from mbrl import trainings as module
 from mbrl.presets import model_training, policy_training
+from mbrl.progress import Counter
 from mbrl.side_by_side import Job
 from mbrl.trainings import Training, keep_setting, seconds_spent, train_all, train_one, with_needs
 from tests.agents.scenes import clean_traffic
-from tests.mbrl.runs import Quiet
 
 MODEL = Training("model", model_training("debug"))
 START = Training("imitation", policy_training("debug", "imitation"))
@@ -52,7 +52,7 @@ def test_time_is_added_up_but_not_for_finding_it_finished(
     assert seconds_spent(tmp_path / "model") is None
     spent = []
     for _ in range(3):
-        train_one(MODEL, [traffic], tmp_path, "cpu", None, Quiet)
+        train_one(MODEL, [traffic], tmp_path, "cpu", None, Counter)
         spent.append(seconds_spent(tmp_path / "model"))
     assert spent == [40.0, 40.0, 47.0]
 
@@ -78,7 +78,7 @@ def test_a_policy_is_trained_through_its_model(tmp_path: Path) -> None:
 
     def run(jobs: list[Job]) -> None:
         for job in jobs:
-            job.function(*job.arguments, progress=Quiet)
+            job.function(*job.arguments, progress=Counter)
 
     train_all({tmp_path: [MODEL, START, POLICY]}, [traffic], run=run, tracking_root=tmp_path)  # type: ignore[arg-type]
     assert all((seconds_spent(tmp_path / name) or 0) > 0 for name in ("model", "imitation", "mpur"))
