@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from envs.recording import Recording
@@ -10,6 +12,7 @@ from envs.site import Site
 LANE = 3.7
 
 
+@cache  # so that its raster is drawn once for all tests
 def straight_site(
     num_lanes: int = 4,
     length: float = 500.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,7 @@ def still(num: int = 500) -> NDArray[np.float64]:
     return np.zeros(num)
 
 
+@cache
 def parked_car_ahead() -> Recording:
     """Car 1 drives at 5 m/s and steers around car 2, parked at x = 160 m in the lane in which car 1 starts."""
     x = along(5.0)
@@ -85,6 +87,7 @@ def drifting_car() -> Recording:
     return recording_of(Track(1, x, lane_centre(0) - np.cumsum(slope) * 0.5))
 
 
+@cache
 def clean_traffic(seed: int = 0, num_cars: int = 60) -> Recording:
     """Lanes of cars that keep their distance while they speed up and slow down, and sway; nobody overlaps anybody."""
     rng = np.random.default_rng(seed)
