@@ -26,8 +26,7 @@ class Interface:
     sees: "pictures", the environment's own observation, or "cells", one vector (agents.cells).
     acts: "continuous", shares in [-1, 1] of `full_action`, or "discrete", one of agents.meta_actions.
     full_action: acceleration (m/s^2) and curvature (1/m) of 1. Less than cars can do: a learner that begins with noise
-        over
-        all they can do leaves the road in a second, and nobody who drives along a motorway needs it.
+        over all they can do leaves the road in a second, and nobody who drives along a motorway needs it.
     frames: shown, in steps back from the present, 0 among them.
     """
 

@@ -24,8 +24,7 @@ class RLTraining:
     """How a model is trained; what is not here is as stable-baselines3 has it.
 
     sees: "cells" or "pictures", see agents.sb3_interface; on a CPU the convolutions over pictures cost PPO far more
-        than the
-        traffic does.
+        than the traffic does.
     rollout: steps of every car between two updates; on-policy algorithms only.
     buffer, updates: transitions kept, and updates for each step of all cars; the others only.
     gamma: 0.98 looks 5 s ahead.
