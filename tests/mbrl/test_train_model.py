@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from mbrl.model_training import ModelTraining, Stage, training_from_dict, traini
 from mbrl.model_uncertainty import fit_uncertainty
 from mbrl.progress import Counter
 from mbrl.train_model import WITHOUT_Z, begin_with, train_model
-from mbrl.trained_model import MODEL_FILE, load_model
+from mbrl.trained_model import MODEL_FILE, TrainedModel, load_model
 from tests.agents.scenes import Track, along, recording_of
 from tests.mbrl.runs import (
     Notebook,
@@ -71,6 +73,28 @@ def training(variant: str = "separated", **changes: Any) -> ModelTraining:
             **changes,
         }
     )
+
+
+class Run(NamedTuple):
+    """A training that ran through: its folder, what it gave, what it logged."""
+
+    out: Path
+    trained: TrainedModel
+    notebook: Notebook
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """The training of a variant, done once for all tests that only look at it."""
+
+    @cache
+    def run(variant: str) -> Run:
+        out, book = tmp_path_factory.mktemp("run"), Notebook()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mbrl.loop.Tracker", book.tracker)
+            return Run(out, train_model(training(variant), [lanes()], out, progress=Counter), book)
+
+    return run
 
 
 def windows_for(model: ForwardModel[Any], steps: int = 2, batch_size: int = 8) -> Windows:
@@ -216,14 +240,13 @@ def test_a_warm_start_begins_with_what_was_learned_without_z(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_mixed_precision_changes_little(variant: str, tmp_path: Path, notebook: Notebook) -> None:
-    exact, mixed = (
-        train_model(training(variant, mixed_precision=on), [lanes()], tmp_path / str(on), progress=Counter)
-        for on in (False, True)
-    )
-    half = len(notebook.steps) // 2
-    np.testing.assert_allclose(notebook.of("error")[half:], notebook.of("error")[:half], rtol=0.05)
-    for name, value in exact.model.state_dict().items():
+def test_mixed_precision_changes_little(
+    variant: str, ran: Callable[[str], Run], tmp_path: Path, notebook: Notebook
+) -> None:
+    exact = ran(variant)
+    mixed = train_model(training(variant, mixed_precision=True), [lanes()], tmp_path, progress=Counter)
+    np.testing.assert_allclose(notebook.of("error"), exact.notebook.of("error"), rtol=0.05)
+    for name, value in exact.trained.model.state_dict().items():
         other = mixed.model.state_dict()[name]
         assert other.dtype == value.dtype == torch.float32
         assert (other - value).abs().max() < 0.05
@@ -270,16 +293,15 @@ def test_it_learns_how_cars_change_their_speed(tmp_path: Path, notebook: Noteboo
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_trains_to_a_model_that_loads(variant: str, tmp_path: Path, notebook: Notebook) -> None:
-    config = training(variant)
-    trained = train_model(config, [lanes()], tmp_path, progress=Counter)
+def test_every_variant_trains_to_a_model_that_loads(variant: str, ran: Callable[[str], Run]) -> None:
+    out, trained, notebook = ran(variant)
     assert len(notebook.of("loss")) == 6
     assert set(notebook.steps[0][1]) == {"loss", "error", "kl", "gradient_norm", "error_last_step"}
-    fresh = build(config.model).state_dict()
+    fresh = build(VARIANTS[variant]).state_dict()
     assert any(not torch.equal(fresh[name], value) for name, value in trained.model.state_dict().items())
     assert not trained.model.training
-    again = load_model(tmp_path)
-    assert again.model.config == config.model
+    again = load_model(out)
+    assert again.model.config == VARIANTS[variant]
     for one, other in ((again.model, trained.model), (again.uncertainty, trained.uncertainty)):
         for name, value in one.state_dict().items():
             assert torch.equal(other.state_dict()[name], value)
@@ -288,43 +310,46 @@ def test_every_variant_trains_to_a_model_that_loads(variant: str, tmp_path: Path
 @pytest.mark.parametrize("variant", ["vae", "separated"])
 @pytest.mark.parametrize("after", [(2, 5), (3,), (6,)], ids=["mid-stages", "between stages", "at the end"])
 def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(
-    variant: str, after: tuple[int, ...], tmp_path: Path, notebook: Notebook
+    variant: str, after: tuple[int, ...], ran: Callable[[str], Run], tmp_path: Path, notebook: Notebook
 ) -> None:
     def run(out: Path, progress: type[Counter]) -> None:
         train_model(training(variant), [lanes()], out, progress=progress)
 
-    run(tmp_path / "straight", Counter)
-    interrupted_and_resumed(run, tmp_path / "halting", *after)
+    interrupted_and_resumed(run, tmp_path, *after)
     for name in (TRAINING_FILE, MODEL_FILE):
-        assert_same_checkpoint(tmp_path / "straight" / name, tmp_path / "halting" / name)
+        assert_same_checkpoint(ran(variant).out / name, tmp_path / name)
 
 
-def test_a_run_killed_before_its_model_was_written_only_writes_it(tmp_path: Path, notebook: Notebook) -> None:
-    train_model(training(), [lanes()], tmp_path, progress=Counter)
-    whole = load(tmp_path / MODEL_FILE)
-    (tmp_path / MODEL_FILE).unlink()
+def test_a_run_killed_before_its_model_was_written_only_writes_it(
+    ran: Callable[[str], Run], tmp_path: Path, notebook: Notebook
+) -> None:
+    out = shutil.copytree(ran("separated").out, tmp_path / "run")
+    whole = load(out / MODEL_FILE)
+    (out / MODEL_FILE).unlink()
     torch.rand(5)
-    train_model(training(), [lanes()], tmp_path, progress=Untrained)
-    again = load(tmp_path / MODEL_FILE)
+    train_model(training(), [lanes()], out, progress=Untrained)
+    again = load(out / MODEL_FILE)
     assert all(torch.equal(again.tensors[name], value) for name, value in whole.tensors.items())
 
 
-def test_a_finished_run_is_loaded(tmp_path: Path, notebook: Notebook) -> None:
-    train_model(training(), [lanes()], tmp_path, progress=Counter)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    train_model(training(), [lanes()], tmp_path, progress=Untrained)
-    (tmp_path / TRAINING_FILE).unlink()  # as when only the model was copied
-    train_model(training(), [lanes()], tmp_path, progress=Untrained)
-    assert (tmp_path / MODEL_FILE).read_bytes() == before[MODEL_FILE]
+def test_a_finished_run_is_loaded(ran: Callable[[str], Run], tmp_path: Path, notebook: Notebook) -> None:
+    out = shutil.copytree(ran("separated").out, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    train_model(training(), [lanes()], out, progress=Untrained)
+    (out / TRAINING_FILE).unlink()  # as when only the model was copied
+    train_model(training(), [lanes()], out, progress=Untrained)
+    assert (out / MODEL_FILE).read_bytes() == before[MODEL_FILE]
 
 
 @pytest.mark.parametrize("state", ["finished", "half done", "without its training state"])
-def test_another_config_is_refused_by_the_key(state: str, tmp_path: Path, notebook: Notebook) -> None:
+def test_another_config_is_refused_by_the_key(
+    state: str, ran: Callable[[str], Run], tmp_path: Path, notebook: Notebook
+) -> None:
     if state == "half done":
         with pytest.raises(KeyboardInterrupt):
             train_model(training(), [lanes()], tmp_path, progress=interrupting(3))
     else:
-        train_model(training(), [lanes()], tmp_path, progress=Counter)
+        shutil.copytree(ran("separated").out, tmp_path, dirs_exist_ok=True)
     if state == "without its training state":
         (tmp_path / TRAINING_FILE).unlink()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -336,7 +361,11 @@ def test_another_config_is_refused_by_the_key(state: str, tmp_path: Path, notebo
 
 @pytest.mark.parametrize("term", ["kl", "error"])
 def test_a_broken_term_is_named_and_the_last_state_stays_sound(
-    term: str, tmp_path: Path, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+    term: str,
+    ran: Callable[[str], Run],
+    tmp_path: Path,
+    notebook: Notebook,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     original, calls = rollout_error, iter(range(100))
 
@@ -348,14 +377,13 @@ def test_a_broken_term_is_named_and_the_last_state_stays_sound(
 
     monkeypatch.setattr(trainer, "rollout_error", breaking)
     with pytest.raises(NotFinite, match=rf"^{term} is nan at update 4 of training the forward model"):
-        train_model(training(), [lanes()], tmp_path / "broken", progress=Counter)
-    assert not (tmp_path / "broken" / MODEL_FILE).exists()
-    tensors = load(tmp_path / "broken" / TRAINING_FILE).tensors
+        train_model(training(), [lanes()], tmp_path, progress=Counter)
+    assert not (tmp_path / MODEL_FILE).exists()
+    tensors = load(tmp_path / TRAINING_FILE).tensors
     assert all(value.isfinite().all() for value in tensors.values() if value.is_floating_point())
     monkeypatch.setattr(trainer, "rollout_error", original)
-    train_model(training(), [lanes()], tmp_path / "broken", progress=Counter)
-    train_model(training(), [lanes()], tmp_path / "sound", progress=Counter)
-    assert_same_checkpoint(tmp_path / "broken" / MODEL_FILE, tmp_path / "sound" / MODEL_FILE)
+    train_model(training(), [lanes()], tmp_path, progress=Counter)
+    assert_same_checkpoint(tmp_path / MODEL_FILE, ran("separated").out / MODEL_FILE)
 
 
 def test_no_window_is_refused_before_anything_is_written(tmp_path: Path, notebook: Notebook) -> None:
@@ -387,8 +415,8 @@ def test_dropout_goes_on_after_an_interruption_on_a_gpu(tmp_path: Path, notebook
             np.testing.assert_allclose(other[name], value, atol=1e-4, err_msg=name)
 
 
-def test_the_paper_s_model_is_normalised_to_the_training_cars(tmp_path: Path, notebook: Notebook) -> None:
-    model = train_model(training("vae"), [lanes()], tmp_path, progress=Counter).model
+def test_the_paper_s_model_is_normalised_to_the_training_cars(ran: Callable[[str], Run]) -> None:
+    model = ran("vae").trained.model
     assert isinstance(model, PaperModel)
     windows = model_windows(model, [lanes()], 1, 1500, seed=5).batch(0)
     u = model.vector_normaliser(torch.from_numpy(windows.vectors[:, -1]))
@@ -433,16 +461,6 @@ def test_impossible_stages_are_refused(name: str) -> None:
         Stage(**{"steps": 2, "updates": 2, "batch_size": 2, name: 0})
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a finished model."""
-    out = tmp_path_factory.mktemp("model")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mbrl.loop.Tracker", Notebook().tracker)
-        train_model(training(), [lanes()], out, progress=Counter)
-    return out
-
-
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no trained model here"):
         load_model(tmp_path)
@@ -453,8 +471,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", ["empty", "text", "cut", "a training state", "another architecture", "a policy"]
 )
-def test_a_file_that_is_no_model_is_refused(damage: str, finished: Path, tmp_path: Path) -> None:
-    path = tmp_path / MODEL_FILE
+def test_a_file_that_is_no_model_is_refused(damage: str, ran: Callable[[str], Run], tmp_path: Path) -> None:
+    path, finished = tmp_path / MODEL_FILE, ran("separated").out
     good = load(finished / MODEL_FILE)
     whole = (finished / MODEL_FILE).read_bytes()
     match damage:
