@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real recordings at {REAL_DATA}; set HEADWAY_DATA to the folder that has them")
     return REAL_DATA
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays; looking through it for garbage again and again would take a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

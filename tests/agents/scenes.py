@@ -54,11 +54,11 @@ def still(num: int = 500) -> NDArray[np.float64]:
 
 
 @cache
-def parked_car_ahead() -> Recording:
-    """Car 1 drives at 5 m/s and steers around car 2, parked at x = 160 m in the lane in which car 1 starts."""
-    x = along(5.0)
+def parked_car_ahead(speed: float = 5.0, num: int = 500) -> Recording:
+    """Car 1 drives on (m/s) and steers around car 2, parked at x = 160 m in the lane in which car 1 starts."""
+    x = along(speed, num)
     y = lane_centre(1) + 3.7 * smooth_step(x, 80, 120)
-    return recording_of(Track(1, x, y), Track(2, 160 + still(), lane_centre(1)))
+    return recording_of(Track(1, x, y), Track(2, 160 + still(num), lane_centre(1)))
 
 
 def faster_car_behind() -> Recording:

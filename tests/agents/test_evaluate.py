@@ -132,11 +132,12 @@ def test_humans_succeed_on_clean_traffic_by_every_rule(clean):
 
 
 def test_results_do_not_depend_on_batch_size_threads_or_company(clean):
-    base = evaluate([Human(), NoAction(), scenes.cautious()], [clean], split="all", threads=1, num_egos=256)
+    some = {"split": "all", "max_cars": 20}
+    base = evaluate([Human(), NoAction(), scenes.cautious()], [clean], threads=1, num_egos=256, **some)
     assert len(set(base.runs[2].outcomes.ending())) > 1
     for kwargs in ({"num_egos": 7, "threads": 1}, {"num_egos": 19, "threads": 2}):
         company = scenes.constant(0.1, history=6)  # looks further back than the others, who must not notice
-        other = evaluate([scenes.cautious(), NoAction(), company], [clean], split="all", **kwargs)
+        other = evaluate([scenes.cautious(), NoAction(), company], [clean], **some, **kwargs)
         assert_same(other.runs[0].outcomes, base.runs[2].outcomes)
         assert_same(other.runs[1].outcomes, base.runs[1].outcomes)
 
@@ -228,7 +229,7 @@ def test_only_the_time_of_act_after_warm_up_is_counted(monkeypatch):
 
 
 def test_perturbed_starts_are_the_same_for_all_agents_and_others_with_another_seed() -> None:
-    traffic = scenes.clean_traffic(num_cars=40)
+    traffic = scenes.clean_traffic(num_cars=16)
     recorded, moved, again, other = (
         evaluate(
             [NoAction(), Human()],

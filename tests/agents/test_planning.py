@@ -126,13 +126,13 @@ def test_a_long_vehicle_can_do_less() -> None:
 
 
 def test_who_knows_the_future_stops_for_what_is_parked_there() -> None:
-    recording = parked_car_ahead()
+    recording = parked_car_ahead(speed=10.0, num=250)
     planner = GradientPlanner(GradientConfig(horizon=10, num_iterations=5, learning_rate=0.5))
     agent = PlanningAgent(planner, RecordedFuture(10, 2), "oracle", frames=1, stride=2)
     blind = PlanningAgent(planner, KeepSpeed(), "blind", frames=1, stride=2)
     hit = {
         run.name: run.outcomes.contacts["box"].step
-        for run in evaluate([agent, blind], [recording], split="all").runs
+        for run in evaluate([agent, blind], [recording], split="all", stop_at_failure=True).runs
     }
     assert (hit["blind"] < NEVER).all()
     assert (hit["oracle"] == NEVER).all()

@@ -51,6 +51,7 @@ def test_an_error_is_raised_here_as_it_was(tmp_path: Path) -> None:
         run_together([Job(refuse, (tmp_path / "a",)), Job(write_pid, (tmp_path / "b",))])
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="code 3; the same command continues"):
         run_together([Job(die, (tmp_path / "a",)), Job(write_pid, (tmp_path / "b",))])

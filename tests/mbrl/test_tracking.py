@@ -287,6 +287,7 @@ def test_missing_artifact_is_a_programming_error(root: Path) -> None:
         tracker.log_artifact(root / "never written")
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_until_a_run_begins() -> None:
     code = "import sys, mbrl.tracking; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, timeout=60, check=False).returncode == 0
