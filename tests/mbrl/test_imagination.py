@@ -333,7 +333,7 @@ def test_the_imagined_gradient_is_that_of_the_true_scene(scene: str) -> None:
     """
     gap, side, which, change = SCENES[scene]
     slope, difference = 0.0, 0.0
-    for part in np.arange(3) / 3 / FINE.px_per_m:
+    for part in np.arange(5) / 5 / FINE.px_per_m:
         recording = following(gap + part * (which == 0), side + part * (which == 1))
         actions = torch.zeros(1, 6, 2, requires_grad=True)
         trajectory = imagined(recording, actions, FINE)
