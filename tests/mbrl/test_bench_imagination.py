@@ -14,7 +14,7 @@ from benchmarks import naive_imagination as naive
 from envs.context import Context, Recorded, motion
 from envs.errors import InputError
 from mbrl import bench_imagination as bench
-from mbrl import train_model
+from mbrl import model_losses
 from mbrl.bench_imagination import STEPS, Setting, prepare
 from mbrl.forward_models import PaperModel
 from mbrl.imagination import stepwise, unroll
@@ -100,7 +100,7 @@ def test_the_plain_model_step_is_ours(
     def reparameterise(mu: Tensor, log_var: Tensor, *_: object) -> Tensor:
         return mu + torch.exp(log_var / 2) * torch.linspace(-1, 1, mu.shape[1])
 
-    for module in (naive, train_model):
+    for module in (naive, model_losses):
         monkeypatch.setattr(module, "reparameterise", reparameterise)
     model, after = setting.model, Recorded.of(setting.windows)
     network = put(naive.Network(model), dropout)
