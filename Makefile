@@ -7,6 +7,8 @@ WORKERS ?= 2
 # Two torch threads spinning on shared cores can make a step 20 times slower; passive waiting cures it.
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where this is set, every worker of pytest compiles all tests anew, which takes it five seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install dev demo test test-slow lint check format clean
 

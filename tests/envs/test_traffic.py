@@ -240,21 +240,25 @@ def test_vehicles_are_seen_from_end_to_end(short: Recording) -> None:
 
 
 @needs_sumo
-def test_same_config_gives_the_same_recording_and_another_seed_another() -> None:
+def test_same_config_gives_the_same_recording_and_another_seed_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     config = replace(SHORT, minutes=0.05, warmup=25.0)
     told: list[float] = []
-    first = fingerprint(generate(config, progress=told.append))
+    recording = generate(config, progress=told.append)
+    assert recording.provenance["site"] == "i80"
+    first = fingerprint(recording)
     assert told == sorted(told)
     assert 0 <= told[0] < told[-1] <= 1
     assert fingerprint(generate(config)) == first
     assert fingerprint(generate(replace(config, seed=1))) != first
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_sumo
-def test_no_temporary_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_leaves_no_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    recording = generate(replace(SHORT, minutes=0.05, warmup=30.0))
-    assert recording.provenance["site"] == "i80"
     with pytest.raises(InputError, match="no vehicle came by"):
         generate(replace(SHORT, minutes=0.05, warmup=0.0))
 

@@ -39,7 +39,7 @@ def test_the_minimum_is_scikit_learn_s_at_equal_scale() -> None:
     np.testing.assert_allclose(z[0], one.coef_, atol=1e-5)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 20), st.floats(0.01, 2.0))
 def test_the_proven_bounds_hold(seed: int, atoms: int, alpha: float) -> None:
     y, w, alpha = random_problem(seed, atoms=atoms, alpha=alpha)

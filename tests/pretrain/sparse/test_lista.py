@@ -101,9 +101,9 @@ def test_training_beats_the_algorithm_at_equal_depth_on_new_samples(kind: str) -
         "LCoD": LCoD(w, alpha, LCoDConfig(steps=6)),
     }[kind]
     plain = coordinate_descent(test, w, alpha, 6) if kind == "LCoD" else fista(lasso(test, w, alpha), 3)
-    optimiser = torch.optim.Adam(learner.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam(learner.parameters(), lr=1e-2)
     rng = torch.Generator().manual_seed(0)
-    for _ in range(300):
+    for _ in range(120):
         step(learner, optimiser, train[torch.randint(2000, (100,), generator=rng)], rng)
     best = energy(test, fista(lasso(test, w, alpha), 1000), w, alpha).mean()
     gap = learner.energy(test).detach().mean() - best
