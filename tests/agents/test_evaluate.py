@@ -191,9 +191,10 @@ def test_max_cars_takes_a_seeded_sample(clean):
     def sample(seed: int) -> Evaluation:
         return evaluate([NoAction()], [clean], split="all", threads=1, max_cars=9, seed=seed)
 
-    assert len(sample(0).drives) == 9
-    assert same_cars(sample(0), sample(0))
-    assert not same_cars(sample(0), sample(1))
+    one, same, other = sample(0), sample(0), sample(1)
+    assert len(one.drives) == 9
+    assert same_cars(one, same)
+    assert not same_cars(one, other)
 
 
 def test_a_split_without_cars_is_refused():

@@ -27,7 +27,7 @@ from tests.mbrl.small import TIMING, VARIANTS, VIEW, context_at, random_actions,
 from tests.toys import lane_centre
 
 ROAD = View(height=81, width=24)  # 50 m by 14.8 m
-FINE = View(height=181, width=60, px_per_m=5.0)  # 36 m by 12 m
+FINE = View(height=145, width=48, px_per_m=4.0)  # 36 m by 12 m
 
 
 @dataclass(frozen=True)

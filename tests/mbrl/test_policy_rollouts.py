@@ -59,7 +59,7 @@ def begun_with(variant: str, **options: Any) -> tuple[dict[str, Tensor], dict[st
     """The weights of one and the same policy before and after two updates."""
     torch.manual_seed(5)
     start = Policy(SMALL)
-    config = training(**{"updates": 2, "validations": 1, **options})
+    config = training(**{"updates": 2, "validations": 1, "horizon": 2, **options})
     with TemporaryDirectory() as out:
         policy = train(config, Path(out), trained=trained(variant), start_from=start)
     return start.state_dict(), policy.state_dict()

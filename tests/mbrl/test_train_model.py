@@ -65,7 +65,7 @@ def training(variant: str = "separated", **changes: Any) -> ModelTraining:
     return ModelTraining(
         **{
             "model": VARIANTS[variant],
-            "stages": (Stage(steps=2, updates=3, batch_size=4), Stage(steps=3, updates=3, batch_size=3)),
+            "stages": (Stage(steps=1, updates=3, batch_size=3), Stage(steps=2, updates=3, batch_size=2)),
             "perturbed": 0.5,
             "horizon": 3,
             "masks": 2,
@@ -240,7 +240,7 @@ def test_a_warm_start_begins_with_what_was_learned_without_z(
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_mixed_precision_changes_little(variant: str, tmp_path: Path, notebook: Notebook) -> None:
-    short = (Stage(steps=2, updates=2, batch_size=3),)
+    short = (Stage(steps=2, updates=2, batch_size=2),)
     exact, mixed = (
         train_model(
             training(variant, stages=short, mixed_precision=on),
