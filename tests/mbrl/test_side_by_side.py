@@ -17,7 +17,8 @@ from mbrl.side_by_side import Job, run_together
 def write_pid(path: Path, progress: Any) -> None:
     with progress("writing", 2, unit="lines") as bar:
         path.write_text(str(os.getpid()))
-        bar.advance(2, loss=1.5)
+        bar.advance(1, loss=2.5)
+        bar.reach(2, loss=1.5)
 
 
 def refuse(path: Path, progress: Any) -> None:
@@ -47,7 +48,8 @@ def test_each_job_has_a_process_and_an_error_is_raised_here_as_it_was(tmp_path: 
 @pytest.mark.slow
 def test_each_job_has_a_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run_together([Job(write_pid, (tmp_path / name,)) for name in "ab"])
-    assert capfd.readouterr().err.count("writing: done") == 2
+    err = capfd.readouterr().err
+    assert err.count("writing: done") == err.count(", loss 1.5") == 2
 
 
 def test_one_job_runs_here(tmp_path: Path) -> None:
