@@ -100,9 +100,7 @@ class RecordedFuture:
             replay.frame[egos, None] + steps, world.end_frame[world.recording[vehicle]][:, None]
         )
         seconds = torch.from_numpy(steps * world.dt).to(now)
-        poses = straight_on(
-            now[:, None], seconds
-        )  # of an observer who drives on; beyond its view, nobody is known
+        poses = straight_on(now[:, None], seconds)  # of an observer; beyond its view, nobody is known
         pictures = render(world, frames, poses.cpu().numpy(), vehicle, replay.view, replay.threads)
         others = scaled(np.ascontiguousarray(pictures[:, :, 1]), now.device)[None, None]
         scenes = Scenes.of(others, poses, context.frames[-1][:, ::2], now, context.size, replay.view)

@@ -14,6 +14,8 @@ from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
 from agents.planning import PlanningAgent, RecordedFuture
 from agents.rules import RuleDriver, RulesConfig
+from agents.sb3_agent import SB3Agent
+from mbrl.agents_by_name import SB3_MODEL_FILE
 from mbrl.planning import Imagining, planning_agent
 from mbrl.policy_training import Method, PolicyTraining
 from mbrl.presets import Preset, model_training, policy_training
@@ -123,9 +125,6 @@ def _learned(name: str, kind: str, share: float = 1.0) -> Entrant:
 
 def _by_sb3(name: str) -> Make:
     def make(folder: Path, seed: int, device: str) -> Agent:
-        from agents.sb3_agent import SB3Agent  # brings stable-baselines3
-        from mbrl.agents_by_name import SB3_MODEL_FILE
-
         return SB3Agent.load(folder / name / SB3_MODEL_FILE, device)
 
     return make

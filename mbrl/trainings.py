@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envs.errors import InputError
 from envs.formats import read_parquet
@@ -20,11 +20,13 @@ from envs.recording import Recording
 from mbrl.model_training import ModelTraining
 from mbrl.policy_training import PolicyTraining
 from mbrl.progress import MakeCounter
-from mbrl.rl_training import RLTraining
 from mbrl.side_by_side import Job
 from mbrl.train_model import train_model
 from mbrl.train_policy import load_policy, train_policy
 from mbrl.trained_model import load_model
+
+if TYPE_CHECKING:
+    from mbrl.rl_training import RLTraining  # brings stable-baselines3, which most runs do without
 
 SETTING_FILE, SPENT_FILE = "setting.json", "seconds.json"
 FOUND_WITHIN = 5.0  # s; to find a training finished takes less
@@ -59,7 +61,7 @@ def keep_setting(out: Path, files: Sequence[Path], **facts: Any) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / SETTING_FILE
-    setting = {"recordings": {file.name: fingerprint(read_parquet(file)) for file in files}, **facts}
+    setting = {"recordings": [fingerprint(read_parquet(file)) for file in files], **facts}
     if not path.exists():
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(setting, indent=2) + "\n")
@@ -113,14 +115,31 @@ def train_one(
     tracking_root: Path | None,
     progress: MakeCounter,
 ) -> None:
-    """Train, go on, or find finished, inside a folder; the time it took is added to what it took before."""
-    recordings: list[Recording] = [read_parquet(path) for path in files]
-    out, config, begun = folder / training.name, training.config, time.monotonic()
-    before = seconds_spent(out)
-    if isinstance(config, RLTraining):
-        from mbrl.train_rl import train_rl  # brings stable-baselines3
+    """Train, go on, or find finished, inside a folder.
 
-        train_rl(config, recordings, out, device=device, progress=progress)
+    The time it takes is added to what it took before it was interrupted; what a killed process spent is lost.
+    """
+    out, begun, before = folder / training.name, time.monotonic(), seconds_spent(folder / training.name)
+    try:
+        _train(training, [read_parquet(path) for path in files], folder, device, tracking_root, progress)
+    finally:
+        seconds = time.monotonic() - begun
+        if out.is_dir() and (before is None or seconds > FOUND_WITHIN):
+            with atomic_path(out / SPENT_FILE) as path:
+                path.write_text(json.dumps({"seconds": (before or 0.0) + seconds}))
+
+
+def _train(
+    training: Training,
+    recordings: Sequence[Recording],
+    folder: Path,
+    device: str,
+    tracking_root: Path | None,
+    progress: MakeCounter,
+) -> None:
+    out, config = folder / training.name, training.config
+    if isinstance(config, ModelTraining):
+        train_model(config, recordings, out, device=device, tracking_root=tracking_root, progress=progress)
     elif isinstance(config, PolicyTraining):
         train_policy(
             config, recordings, out,
@@ -129,14 +148,12 @@ def train_one(
             device=device, tracking_root=tracking_root, progress=progress,
         )  # fmt: skip
     else:
-        train_model(config, recordings, out, device=device, tracking_root=tracking_root, progress=progress)
-    seconds = time.monotonic() - begun
-    if before is None or seconds > FOUND_WITHIN:
-        with atomic_path(out / SPENT_FILE) as path:
-            path.write_text(json.dumps({"seconds": (before or 0.0) + seconds}))
+        from mbrl.train_rl import train_rl
+
+        train_rl(config, recordings, out, device=device, progress=progress)
 
 
 def seconds_spent(out: Path) -> float | None:
-    """How long the finished training in a folder took; None where nobody noted it."""
+    """How long the training in a folder took so far; None where nobody noted it."""
     path = out / SPENT_FILE
     return float(json.loads(path.read_text())["seconds"]) if path.exists() else None

@@ -5,8 +5,7 @@ Every pixel q of a picture s_0 that shows a vehicle is a particle of that intens
     s(p) = min(1, sum_q s_0(q) k(p - x(q)))        k(d) = max(0, 1 - |d_r|) max(0, 1 - |d_c|)
 
 Gradients reach the places and velocities. Where nobody asks for one, on a processor, compiled loops do the same sums in
-the same order, to the same bits, several times as fast: `drawn` and `at` are most of what a small model's future costs
-besides its convolutions.
+the same order, to the same bits.
 """
 
 from __future__ import annotations

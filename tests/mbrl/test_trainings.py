@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +44,33 @@ def test_what_is_needed_is_found_however_far_back() -> None:
     assert with_needs([MODEL, START, POLICY, LATER], {"imitation"}) == [START]
 
 
-def test_time_is_added_up_but_not_for_finding_it_finished(
+def test_time_is_added_up_over_interruptions_but_not_for_finding_it_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traffic, clock = tmp_path / "traffic.parquet", iter([0.0, 40.0, 100.0, 103.0, 200.0, 207.0])
+    traffic, clock = tmp_path / "traffic.parquet", iter([0.0, 40.0, 100.0, 107.0, 200.0, 203.0])
     write_parquet(clean_traffic(num_cars=20), traffic)
+    interruptions = iter([True, False, False])
+
+    def train(_: Any, __: Any, out: Path, **___: Any) -> None:
+        out.mkdir(exist_ok=True)
+        if next(interruptions):
+            raise KeyboardInterrupt
+
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(module, "train_model", lambda _, __, out, **___: out.mkdir(exist_ok=True))
+    monkeypatch.setattr(module, "train_model", train)
     assert seconds_spent(tmp_path / "model") is None
-    spent = []
-    for _ in range(3):
+    with pytest.raises(KeyboardInterrupt):
+        train_one(MODEL, [traffic], tmp_path, "cpu", None, Counter)
+    spent = [seconds_spent(tmp_path / "model")]
+    for _ in range(2):
         train_one(MODEL, [traffic], tmp_path, "cpu", None, Counter)
         spent.append(seconds_spent(tmp_path / "model"))
-    assert spent == [40.0, 40.0, 47.0]
+    assert spent == [40.0, 47.0, 47.0]
+
+
+def test_runs_without_rl_do_not_import_stable_baselines3() -> None:
+    code = "import sys, mbrl.demo, mbrl.reproduce; sys.exit('stable_baselines3' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_folder_is_of_one_setting(tmp_path: Path) -> None:
