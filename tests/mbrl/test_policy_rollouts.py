@@ -16,7 +16,7 @@ from agents.policies import Policy
 from envs.context import context_of_windows, poses_of
 from envs.windows import WindowConfig, WindowSampler
 from mbrl import policy_losses
-from mbrl.imagination import Trajectory, imagine
+from mbrl.imagination import Trajectory, exact_costs, imagine
 from mbrl.policy_losses import Recorded
 from mbrl.policy_rollouts import Imagined, inferred
 from mbrl.progress import Counter
@@ -81,6 +81,28 @@ def test_every_option_moves_the_policy_its_own_way(
     assert any(not torch.equal(value, start[name]) for name, value in one.items())
     if options:
         assert any(not torch.equal(value, plain(variant)[1][name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("variant", ["vae", "separated"])
+def test_an_attached_speed_has_a_gradient_of_its_own(variant: str) -> None:
+    """The same futures cost the same; without the speed's share, their gradient is another."""
+    model = trained(variant)
+    model.model.requires_grad_(False)
+    torch.manual_seed(0)
+    imagined = Imagined(training(detach_speed=False, horizon=3), Policy(SMALL), model, [traffic()])
+    context = random_context(4)
+    noise = torch.randn(4, 3, model.model.z_dim, generator=torch.Generator().manual_seed(0))
+    losses, slopes = [], []
+    for cost in (imagined.cost, exact_costs(imagined.model.gradient, VIEW, detach_speed=True)):
+        imagined.cost = cost
+        torch.manual_seed(1)
+        loss = imagined.imagine(context, noise)[0]
+        slope = torch.autograd.grad(loss, imagined.policy.parameters(), allow_unused=True)
+        losses.append(float(loss.detach()))
+        slopes.append(torch.cat([part.flatten() for part in slope if part is not None]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    attached, detached = slopes
+    assert float((attached - detached).norm()) > 0.01 * float(detached.norm())
 
 
 def test_an_adversary_finds_futures_that_cost_more(tmp_path: Path) -> None:
