@@ -40,6 +40,7 @@ class Imagining:
     uncertainty_weight: float = 0.05  # lambda
     lane_weight: float = LANE_WEIGHT
     off_road_weight: float = 1.0  # as policies are trained (mbrl.policy_training)
+    mixed_precision: bool = False  # draw futures with networks in bfloat16
 
     def __post_init__(self) -> None:
         if self.futures < 1 or self.masks < 1:
@@ -83,7 +84,8 @@ class ModelForesight:
     ) -> None:
         if not isinstance(trained.model, SeparatedModel):
             raise ValueError("only the separated model draws its scenes before a plan is known")
-        self.model, self.horizon, self.config = trained.model.eval(), horizon, config
+        model = trained.model.in_bfloat16() if config.mixed_precision else trained.model
+        self.model, self.horizon, self.config = model.eval(), horizon, config
         self.uncertainty, self.policy = trained.uncertainty, policy
 
     def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:

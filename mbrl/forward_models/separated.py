@@ -15,6 +15,7 @@ not appear.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,6 +32,7 @@ from mbrl.forward_models.matching import matched_velocity
 from mbrl.forward_models.particles import Particles
 
 SPEED_SCALE = 10.0  # m/s; inputs are of order one
+UNROLLED = ("down1", "down2", "down3", "z_to_waist", "middle", "up3", "up2", "head")  # at every step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +135,14 @@ class SeparatedModel(ForwardModel[Scene]):
     def config(self) -> SeparatedConfig:
         return self._config
 
+    def in_bfloat16(self) -> SeparatedModel:
+        """A copy that finds accelerations in bfloat16; what moves, and how far, is still known to the last bit."""
+        model = copy.deepcopy(self)
+        for part in UNROLLED:
+            if hasattr(model, part):
+                getattr(model, part).to(torch.bfloat16, memory_format=torch.channels_last)
+        return model
+
     def encode(self, context: Context, num_masks: int = 1, along: Recorded | None = None) -> Scene:
         context = context.repeat(num_masks)
         now = context.now()
@@ -183,14 +193,14 @@ class SeparatedModel(ForwardModel[Scene]):
         speed = (h.start[:, 3] / SPEED_SCALE)[:, None, None, None].expand(-1, 1, height, width)
         history = h.vehicles[:, [-1 - k for k in self._config.back]]
         features = F.pad(torch.cat([history, h.static, h.velocity, speed], 1), self._pad)
-        d1 = self.down1(features)
+        d1 = self.down1(features.to(self.head.weight.dtype))  # see in_bfloat16
         d2 = self.down2(d1)
         d3 = self.down3(d2)
         if self.z_dim:
-            d3 = d3 + self.z_to_waist(z).view_as(d3)
+            d3 = d3 + self.z_to_waist(z.to(d3.dtype)).view_as(d3)
         u3 = self.up3(self.middle(d3) + d3)
         u2 = self.up2(torch.cat([u3, d2], 1))
-        acceleration = self.head(torch.cat([u2, d1], 1))
+        acceleration = self.head(torch.cat([u2, d1], 1)).to(features.dtype)
         particles = h.particles.moved(h.particles.at(acceleration, 2))
         vehicles, velocity = particles.drawn(len(h.vehicles), height, width)
         return replace(

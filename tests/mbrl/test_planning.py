@@ -147,6 +147,16 @@ def test_a_search_may_begin_with_what_a_policy_would_do(context: Context) -> Non
     assert float(situation.init.std()) > 1e-3
 
 
+def test_futures_in_bfloat16_are_nearer_than_those_of_another_mask(context: Context) -> None:
+    exactly, roughly = foresight().draw(context, 0), foresight(mixed_precision=True).draw(context, 0)
+
+    assert roughly.vehicles.dtype == torch.float32
+    by_rounding = (exactly.vehicles - roughly.vehicles).abs().mean()
+    by_mask = (exactly.vehicles[0] - exactly.vehicles[M]).abs().mean()
+    assert 0 < by_rounding < 0.05 * by_mask
+    assert torch.equal(exactly.observer, roughly.observer)
+
+
 def test_the_global_generator_is_left_alone(context: Context) -> None:
     at = foresight()
     torch.manual_seed(3)
