@@ -16,7 +16,7 @@ from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
-from envs.scenes import Scenes
+from envs.scenes import Scenes, Seen
 from planners.base import Plan, Planner
 from planners.dynamics import Dynamics
 from planners.objective import Cost
@@ -67,10 +67,10 @@ class SceneCost:
         by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
         seen = self.scenes.seen_by(by_start)
         total = self.scenes.costs(by_start, seen).total(self.lane_weight, self.off_road_weight)
-        return self.judged(total, *seen).flatten(0, 1)
+        return self.judged(total, seen).flatten(0, 1)
 
-    def judged(self, total: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
-        """(N, B, T) of C (K, M, N, B, T), and of where the scenes' points are seen (`Scenes.seen_by`)."""
+    def judged(self, total: Tensor, seen: Seen) -> Tensor:
+        """(N, B, T) of C (K, M, N, B, T), and of what is seen of the scenes."""
         return total.mean((0, 1))
 
 

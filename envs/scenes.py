@@ -5,23 +5,48 @@ The others are points: the pixels that show them in pictures from the poses of a
 
     proximity = max over points of  i m_f(f) m_l(l)
 
-so no picture is drawn for a plan, and many plans are read at once. What stands is read around each pose from the
-picture at the start. M futures under K masks, N plans, B starts, T steps, P points.
+so no picture is drawn for a plan, and many plans are read at once. Which point attains the maximum is found without a
+graph, on a processor by a compiled loop; the gradient is that of this point alone. What stands is read around each pose
+from the picture at the start. M futures under K masks, N plans, B starts, T steps, P points.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.costs import LANE_WIDTH, Costs, across_mask, along_mask, beside_mask, lane_mask, pixel_grid
+from envs.compiled import compiled
+from envs.costs import (
+    HEADWAY,
+    LANE_WIDTH,
+    OVERLAP_TOLERANCE,
+    STANDSTILL_GAP,
+    Costs,
+    across_mask,
+    along_mask,
+    beside_mask,
+    lane_mask,
+    pixel_grid,
+)
+from envs.parallel import for_ranges
 from envs.units import View
 from envs.warp import relative_points, sampling_grid
 
 FAINT = 0.02  # intensity below which a pixel shows nobody
+
+
+class Seen(NamedTuple):
+    """What egos see of the others."""
+
+    nearest: Tensor  # (K, M, N, B, T): the point that attains the proximity cost
+    spread: Tensor  # (M, N, B, T): the variance of intensity over masks, summed over points in view
 
 
 @dataclass(frozen=True)
@@ -29,7 +54,9 @@ class Scenes:
     """How the traffic around B starts goes on."""
 
     points: Tensor  # (M, B, T, P, 2): metres ahead and to the left of the observer
-    intensity: Tensor  # (K, M, B, T, P), 0 where there is no point
+    intensity: Tensor  # (K, M, B, T, P), 0 after ...
+    num_points: Tensor  # (M, B, T): ... as many points
+    variance: Tensor  # (M, B, T, P) over masks; 0 with a single one
     observer: Tensor  # (B, T, 4): its poses
     static: Tensor  # (B, 2, H, W): lane markings and off-road area, ...
     start: Tensor  # (B, 4): ... from the ego's pose at the start
@@ -44,18 +71,19 @@ class Scenes:
         flat = vehicles.flatten(-2)
         shown = flat.amax(0)
         shown = torch.where(shown > FAINT, shown, 0)
-        num = max(int((shown > 0).sum(-1).max()), 1)
-        index = shown.topk(num, sorted=False).indices
-        inside = shown.gather(-1, index) > 0
-        intensity = flat.gather(-1, index.expand(len(flat), *index.shape)) * inside
+        num_points = (shown > 0).sum(-1)
+        brightest = shown.topk(max(int(num_points.max()), 1))
+        index = brightest.indices
+        intensity = flat.gather(-1, index.expand(len(flat), *index.shape)) * (brightest.values > 0)
         ahead, left = (x.expand(view.height, view.width).flatten() for x in pixel_grid(view, vehicles))
         return Scenes(
-            torch.stack([ahead[index], left[index]], -1), intensity, observer, static, start, size, view
-        )
+            torch.stack([ahead[index], left[index]], -1), intensity, num_points, _variance(intensity), observer,
+            static, start, size, view,
+        )  # fmt: skip
 
     @torch.no_grad()
-    def seen_by(self, poses: Tensor) -> tuple[Tensor, Tensor]:
-        """Metres (M, N, B, T, P) ahead and to the left of egos at poses (N, B, T, 4) of the points.
+    def seen_by(self, poses: Tensor) -> Seen:
+        """What egos at poses (N, B, T, 4) see.
 
         Raises:
             ValueError: poses of another number of steps than the scenes have.
@@ -66,13 +94,39 @@ class Scenes:
                 f"these scenes go on for {steps} steps, the plan for {poses.shape[2]}: what a step costs depends on"
                 " when it is, so they are planned in as a whole"
             )
-        return self._seen(poses, self.points[:, None])
+        return self._found_by_loops(poses) if poses.device.type == "cpu" else self._found_at_once(poses)
 
-    def _seen(self, poses: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of any points (..., N, B, T, P, 2)."""
+    def _found_by_loops(self, poses: Tensor) -> Seen:
+        (masks, futures), (num, starts, steps) = self.intensity.shape[:2], poses.shape[:3]
+        nearest = torch.empty(masks, futures, num, starts, steps, dtype=torch.int64)
+        spread = poses.new_empty(futures, num, starts, steps)
+        for_ranges(
+            _look, num * starts * steps, torch.get_num_threads(), poses.detach().reshape(-1, 4).numpy(),
+            self.observer.contiguous().numpy(), self.size.numpy(), self.points.numpy(), self.intensity.numpy(),
+            self.num_points.numpy(), self.variance.numpy(), *self._edges(), nearest.flatten(2).numpy(),
+            spread.flatten(1).numpy(),
+        )  # fmt: skip
+        return Seen(nearest, spread)
+
+    def _found_at_once(self, poses: Tensor) -> Seen:
+        ahead, left = self._from(poses, self.points[:, None])
+        size = self.size[:, None, None]
+        near = along_mask(ahead, poses[..., 3, None], size) * across_mask(left, size)
+        nearest = torch.stack([(near * intensity).argmax(-1) for intensity in self.intensity[:, :, None]])
+        furthest, aside = self._edges()
+        in_view = (ahead.abs() <= furthest) & (left.abs() <= aside)
+        return Seen(nearest, (self.variance[:, None] * in_view).sum(-1))
+
+    def _edges(self) -> tuple[float, float]:
+        """Metres ahead and to the side that a picture shows."""
+        margin = 0.5 / self.view.px_per_m
+        return self.view.top + margin, self.view.left + margin
+
+    def _from(self, poses: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (..., N, B, T, P, 2) from egos at poses (N, B, T, 4)."""
         return relative_points(points[..., 0], points[..., 1], self.observer[:, :, None], poses[..., None, :])
 
-    def costs(self, poses: Tensor, seen: tuple[Tensor, Tensor] | None = None) -> Costs:
+    def costs(self, poses: Tensor, seen: Seen | None = None) -> Costs:
         """Of egos at poses (N, B, T, 4): proximity (K, M, N, B, T), lane and off-road cost (N, B, T).
 
         The gradient is that of the ego's pose; its speed inside the proximity mask is held fixed (see envs.costs).
@@ -80,19 +134,15 @@ class Scenes:
         Args:
             seen: what `seen_by` says of the poses, where it is known already.
         """
-        return Costs(self._proximity(poses, *(seen or self.seen_by(poses))), *self.standing(poses))
+        return Costs(self._proximity(poses, (seen or self.seen_by(poses)).nearest), *self.standing(poses))
 
-    def _proximity(self, poses: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
-        """The point that attains the maximum is found without a graph; the gradient is that of this point alone."""
+    def _proximity(self, poses: Tensor, nearest: Tensor) -> Tensor:
         speed, size = poses.detach()[..., 3], self.size[:, None]
-        with torch.no_grad():
-            near = along_mask(ahead, speed[..., None], size[:, None]) * across_mask(left, size[:, None])
         found = []
-        for intensity in self.intensity[:, :, None]:
-            attains = (near * intensity).argmax(-1, keepdim=True)
+        for intensity, attains in zip(self.intensity[:, :, None], nearest[..., None], strict=True):
             shape = attains.shape  # (M, N, B, T, 1)
             points = self.points[:, None].expand(*shape[:-1], -1, 2)
-            f, aside = self._seen(poses, points.gather(-2, attains[..., None].expand(*shape, 2)))
+            f, aside = self._from(poses, points.gather(-2, attains[..., None].expand(*shape, 2)))
             there = intensity.expand(*shape[:-1], -1).gather(-1, attains)[..., 0]
             found.append(there * along_mask(f[..., 0], speed, size) * across_mask(aside[..., 0], size))
         return torch.stack(found)
@@ -112,12 +162,53 @@ class Scenes:
         lane, off_road = read.amax(-1).permute(1, 2, 0, 3)
         return lane, off_road
 
-    def spread(self, ahead: Tensor, left: Tensor) -> Tensor:
-        """Variance over masks of what egos see of the others, summed over points in view: (M, N, B, T)."""
-        k = len(self.intensity)
-        if k == 1:
-            return ahead.new_zeros(ahead.shape[:-1])
-        variance = self.intensity.var(0)[:, None]
-        margin = 0.5 / self.view.px_per_m
-        inside = (ahead.abs() <= self.view.top + margin) & (left.abs() <= self.view.left + margin)
-        return (variance * inside).sum(-1)
+
+def _variance(x: Tensor) -> Tensor:
+    """Unbiased, over the first axis; 0 of a single number. torch's is many times slower over so few."""
+    return (x - x.mean(0)).square().sum(0) / max(len(x) - 1, 1)
+
+
+@compiled
+def _look(
+    poses: NDArray[np.floating[Any]],
+    observer: NDArray[np.floating[Any]],
+    size: NDArray[np.floating[Any]],
+    points: NDArray[np.floating[Any]],
+    intensity: NDArray[np.floating[Any]],
+    num_points: NDArray[np.int64],
+    variance: NDArray[np.floating[Any]],
+    furthest: float,
+    aside: float,
+    nearest: NDArray[np.int64],
+    spread: NDArray[np.floating[Any]],
+    begin: int,
+    end: int,
+) -> None:
+    """`Scenes.seen_by` of rows (N * B * T) of poses from begin to end; nearest (K, M, N * B * T), spread without K."""
+    num_masks, num_futures, num_starts, num_steps, most = intensity.shape
+    near, in_view = np.empty(most), np.empty(most)
+    for row in range(begin, end):
+        b, t = row // num_steps % num_starts, row % num_steps
+        heading, turned = poses[row, 2], observer[b, t, 2] - poses[row, 2]
+        dx, dy = observer[b, t, 0] - poses[row, 0], observer[b, t, 1] - poses[row, 1]
+        c, s, cos, sin = math.cos(heading), math.sin(heading), math.cos(turned), math.sin(turned)
+        first_ahead, first_left = dx * c + dy * s, dy * c - dx * s
+        half_length, width = max(size[b, 0] - OVERLAP_TOLERANCE, 0.0) / 2, size[b, 1]
+        slope = width - max(width - OVERLAP_TOLERANCE, 0.0) / 2
+        safe = HEADWAY * poses[row, 3] + STANDSTILL_GAP
+        for m in range(num_futures):
+            place, doubt, num = points[m, b, t], variance[m, b, t], num_points[m, b, t]
+            for p in range(num):  # without a branch: several points at once
+                f, a = place[p, 0], place[p, 1]
+                ahead, left = abs(first_ahead + f * cos - a * sin), abs(first_left + f * sin + a * cos)
+                along = min(max(1 + (half_length - ahead) / safe, 0.0), 1.0)
+                near[p] = along * min(max((width - left) / slope, 0.0), 1.0)
+                in_view[p] = doubt[p] * (ahead <= furthest) * (left <= aside)
+            spread[m, row] = in_view[:num].sum()
+            for k in range(num_masks):
+                bright, best = intensity[k, m, b, t], 0.0
+                nearest[k, m, row] = 0
+                for p in range(num):
+                    cost = near[p] * bright[p]
+                    if cost > best:
+                        best, nearest[k, m, row] = cost, p

@@ -22,7 +22,7 @@ from agents.policies import Policy
 from envs.context import Context
 from envs.costs import LANE_WEIGHT
 from envs.replay import Replay
-from envs.scenes import Scenes
+from envs.scenes import Scenes, Seen
 from mbrl.forward_models import SeparatedModel
 from mbrl.futures import Futures, follow, foresee
 from mbrl.imagination import from_prior
@@ -58,13 +58,12 @@ class UncertainSceneCost(SceneCost):
     uncertainty: Uncertainty
     uncertainty_weight: float
 
-    def judged(self, total: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
-        u = self._disagreement(total, ahead, left).mean(0)
-        return super().judged(total, ahead, left) + self.uncertainty_weight * u
+    def judged(self, total: Tensor, seen: Seen) -> Tensor:
+        u = self._disagreement(total, seen.spread).mean(0)
+        return super().judged(total, seen) + self.uncertainty_weight * u
 
-    def _disagreement(self, total: Tensor, ahead: Tensor, left: Tensor) -> Tensor:
-        """U (M, N, B, T); the ego's own motion is exact, so its term is 0."""
-        image = self.scenes.spread(ahead, left)
+    def _disagreement(self, total: Tensor, image: Tensor) -> Tensor:
+        """U (M, N, B, T) of C and of how much pictures differ; the ego's own motion is exact, so its term is 0."""
         terms = Terms(image, torch.zeros_like(image), total.var(0))
         u = self.uncertainty(Terms(*(term.flatten(0, -2) for term in terms)))
         return u.view(image.shape)
