@@ -18,7 +18,7 @@ from envs.errors import InputError
 from envs.formats import read_parquet, write_parquet
 from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
-from mbrl.cli import COMMANDS, main
+from mbrl.cli import COMMANDS, SPINS, main
 from tests.toys import random_traffic
 
 PROJECT = Path(__file__).parents[2]
@@ -193,6 +193,18 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(("policy", "spins"), [(None, SPINS), ("passive", SPINS), ("ACTIVE", None)])
+def test_threads_wait_for_a_short_while_unless_told(
+    policy: str | None, spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", None)):
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name) if value is None else monkeypatch.setenv(name, value)
+    main(["--version"])
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
+    assert os.environ["OMP_WAIT_POLICY"] == (policy or "PASSIVE")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.count(".") == 2
@@ -338,7 +350,7 @@ def test_info_tells_what_is_in_the_file(file: Path, capsys: pytest.CaptureFixtur
 def test_reader_that_stops_listening_is_no_error() -> None:
     """A command says more than a pipe holds."""
     code = (
-        "import sys; from mbrl.cli import COMMANDS, main\n"
+        "import sys; from mbrl.cli import COMMANDS, SPINS, main\n"
         "COMMANDS['demo'] = lambda: print('x' * 2**20)\n"
         "sys.exit(main(['demo']))"
     )
