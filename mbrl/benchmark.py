@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,19 +17,18 @@ import numpy as np
 
 from agents import Agent
 from agents.driving import latest
-from agents.evaluate import Evaluation, Run, evaluate
-from agents.outcome_files import load_outcomes, save_outcomes
+from agents.evaluate import Evaluation
 from envs.drives import find_drives
 from envs.formats import read_parquet
 from envs.formats.atomic import atomic_path
 from envs.recording import Recording, Split
 from envs.replay import Replay
 from mbrl.benchmark_page import write_benchmark
+from mbrl.driven import Driver, gathered, still_to_drive
 from mbrl.entrants import Entrant, entrants, trainings
 from mbrl.named import choose
 from mbrl.presets import Preset
-from mbrl.progress import MakeCounter
-from mbrl.side_by_side import Job, run_together
+from mbrl.side_by_side import run_together
 from mbrl.trainings import (
     RunJobs,
     Training,
@@ -88,12 +87,15 @@ def benchmark(
     plan = {seed_folder(setting.out, seed): _trainings(setting, seed, chosen) for seed in seeds}
     train_all(plan, setting.files, run=run_jobs, device=setting.device, tracking_root=setting.out)
     drivers = [(entrant, seed) for entrant in chosen for seed in entrant.seeds(seeds)]
-    run_jobs([Job(_drive, (setting, entrant.name, seed, condition))
-              for condition in conditions for entrant, seed in drivers])  # fmt: skip
+    driving = {condition: _drivers(setting, drivers, condition) for condition in conditions}
+    options = {condition: _options(setting, condition) for condition in conditions}
+    run_jobs([job for condition in conditions
+              for job in still_to_drive(driving[condition], setting.files, **options[condition])])  # fmt: skip
     for entrant, seed in drivers:  # nothing else runs now
         _time(setting, entrant, seed)
     evaluations: dict[str, Evaluation] = {
-        condition: _gathered(setting, condition, drivers) for condition in conditions
+        condition: gathered(driving[condition], setting.files, **options[condition])
+        for condition in conditions
     }
     return write_benchmark(setting.out, evaluations, chosen, _costs(setting, drivers))
 
@@ -104,27 +106,25 @@ def _trainings(setting: Setting, seed: int, chosen: Sequence[Entrant]) -> list[T
     return with_needs(trainings(setting.preset, seed, setting.rl_steps), wanted)
 
 
-def _drives_file(out: Path, name: str, seed: int | None, condition: Condition) -> Path:
-    return seed_folder(out, seed) / "drives" / f"{name}, {condition}.npz"
+def _drivers(
+    setting: Setting, drivers: Sequence[tuple[Entrant, int | None]], condition: Condition
+) -> list[Driver]:
+    return [
+        Driver(
+            entrant.name, seed, _drives_folder(setting.out, seed) / f"{entrant.name}, {condition}.npz",
+            partial(_made, setting, entrant.name, seed),
+        )
+        for entrant, seed in drivers
+    ]  # fmt: skip
 
 
-def _drive(
-    setting: Setting, name: str, seed: int | None, condition: Condition, progress: MakeCounter
-) -> None:
-    """Drive an entrant on the cars of the split, unless that was done."""
-    path = _drives_file(setting.out, name, seed, condition)
-    if path.exists():
-        return
-    agent = _made(setting, name, seed)
-    with progress(f"driving: {name}, {condition}", 100, unit="% of the cars") as bar:
+def _options(setting: Setting, condition: Condition) -> dict[str, Any]:
+    """Of agents.evaluate."""
+    return {"split": setting.split, "max_cars": setting.max_cars, **CONDITIONS[condition]}
 
-        def report(what: str, done: int, total: int) -> None:
-            if what == agent.name:  # not the human, who says which cars can be driven
-                bar.reach(100 * done // total)
 
-        evaluation = _evaluate(setting, [agent], condition, progress=report)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_outcomes(path, evaluation.runs[0].outcomes)
+def _drives_folder(out: Path, seed: int | None) -> Path:
+    return seed_folder(out, seed) / "drives"
 
 
 def _made(setting: Setting, name: str, seed: int | None) -> Agent:
@@ -132,34 +132,11 @@ def _made(setting: Setting, name: str, seed: int | None) -> Agent:
     return entrant.make(seed_folder(setting.out, seed), 0 if seed is None else seed, setting.device)
 
 
-def _evaluate(setting: Setting, agents: Sequence[Agent], condition: Condition, **options: Any) -> Evaluation:
-    return evaluate(
-        agents, _read(setting), names=[path.name for path in setting.files], split=setting.split,
-        max_cars=setting.max_cars, **CONDITIONS[condition], **options,
-    )  # fmt: skip
-
-
-def _read(setting: Setting) -> list[Recording]:
-    return [read_parquet(path) for path in setting.files]
-
-
-def _gathered(
-    setting: Setting, condition: Condition, drivers: Sequence[tuple[Entrant, int | None]]
-) -> Evaluation:
-    """Everybody's drives under a condition, as one evaluation."""
-    runs = [
-        Run(entrant.name, seed, load_outcomes(_drives_file(setting.out, entrant.name, seed, condition)))
-        for entrant, seed in drivers
-    ]
-    human = _evaluate(setting, [_made(setting, HUMAN, None)], condition)
-    return replace(human, runs=runs)
-
-
 def _time(setting: Setting, entrant: Entrant, seed: int | None) -> None:
     """Measure how long an agent takes for a decision about one car, unless that was done."""
-    path = seed_folder(setting.out, seed) / "drives" / f"{entrant.name}, {LATENCY_FILE}"
+    path = _drives_folder(setting.out, seed) / f"{entrant.name}, {LATENCY_FILE}"
     if not path.exists():
-        seconds = latency(_made(setting, entrant.name, seed), _read(setting)[:1])
+        seconds = latency(_made(setting, entrant.name, seed), [read_parquet(setting.files[0])])
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps({"seconds": seconds}))
 
@@ -186,12 +163,14 @@ def _costs(setting: Setting, drivers: Sequence[tuple[Entrant, int | None]]) -> d
     """Entrant -> seconds per decision, seconds of training (with what it needs), means over seeds."""
     found: dict[str, list[dict[str, float]]] = {}
     for entrant, seed in drivers:
-        folder = seed_folder(setting.out, seed)
         spent = 0.0
         if seed is not None:
             needed = _trainings(setting, seed, [entrant])
-            spent = sum(seconds_spent(folder / training.name) or 0.0 for training in needed)
-        seconds = json.loads((folder / "drives" / f"{entrant.name}, {LATENCY_FILE}").read_text())["seconds"]
+            spent = sum(
+                seconds_spent(seed_folder(setting.out, seed) / training.name) or 0.0 for training in needed
+            )
+        timed = _drives_folder(setting.out, seed) / f"{entrant.name}, {LATENCY_FILE}"
+        seconds = json.loads(timed.read_text())["seconds"]
         found.setdefault(entrant.name, []).append({"latency_s": seconds, "training_s": spent})
     return {
         name: {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

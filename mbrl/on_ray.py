@@ -18,6 +18,8 @@ def run_on_ray(jobs: Sequence[Job]) -> None:
     """
     if importlib.util.find_spec("ray") is None:
         raise InputError("Ray is not installed (pip install 'headway[ray]')")
+    if not jobs:
+        return
     import ray
 
     if not ray.is_initialized():

@@ -1,22 +1,21 @@
 """All rows of the paper's table (mbrl.rows) on any recordings and seeds: trained, driven, written on one page.
 
-Models, imitation and policies are jobs of their own, run side by side; whatever is finished is kept, so the same
-command continues. Policies are selected on validation cars while they train; test cars are driven once, when all are
-trained.
+Models, imitation, policies and their drives are jobs of their own, run side by side; whatever is finished is kept, so
+the same command continues. Policies are selected on validation cars while they train; test cars are driven once, when
+all are trained.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from agents import Agent, Human, NoAction
-from agents.evaluate import Evaluation
 from agents.learned import LearnedAgent
 from agents.results import write_results
-from envs.formats import read_parquet
-from mbrl.demo import evaluate_with_bars
+from mbrl.driven import Driver, gathered, still_to_drive
 from mbrl.named import choose
 from mbrl.presets import Preset
 from mbrl.rows import Row, models, rows, start_of
@@ -50,7 +49,9 @@ def reproduce(
     train_all(plan, recordings, run=run, device=device, tracking_root=out)
     names = [row.name for row in chosen]
     if not _is_driven(out / RESULTS_FILE, names, seeds):
-        evaluation = _drive(out, recordings, names, seeds, device)
+        drivers = _drivers(out, names, seeds, device)
+        run(still_to_drive(drivers, recordings))
+        evaluation = gathered(drivers, recordings)
         write_results(evaluation, out)
         write_page(out, evaluation, chosen, preset, seeds)
 
@@ -88,14 +89,22 @@ def _is_driven(path: Path, names: Sequence[str], seeds: Sequence[int]) -> bool:
     return driven == {(name, seed) for name in names for seed in seeds}
 
 
-def _drive(
-    out: Path, files: Sequence[Path], names: Sequence[str], seeds: Sequence[int], device: str
-) -> Evaluation:
-    """Everybody on the test cars, the seeds of a row together."""
-    agents: list[Agent] = [Human(), NoAction()]
-    for name in names:
-        for seed in seeds:
-            policy, _ = load_policy(policy_folder(out, seed, name), device)
-            agents.append(LearnedAgent(policy, name, seed, device))
-    recordings = [read_parquet(path) for path in files]
-    return evaluate_with_bars(agents, recordings, names=[path.name for path in files])
+def _drivers(out: Path, names: Sequence[str], seeds: Sequence[int], device: str) -> list[Driver]:
+    """Everybody, the seeds of a row together."""
+    return [
+        Driver("human", None, _drives_file(out, "human"), Human),
+        Driver("no-action", None, _drives_file(out, "no-action"), NoAction),
+        *(
+            Driver(name, seed, _drives_file(out, name, seed), partial(_learned, out, name, seed, device))
+            for name in names
+            for seed in seeds
+        ),
+    ]
+
+
+def _drives_file(out: Path, name: str, seed: int | None = None) -> Path:
+    return seed_folder(out, seed) / "drives" / f"{name}.npz"
+
+
+def _learned(out: Path, name: str, seed: int, device: str) -> Agent:
+    return LearnedAgent(load_policy(policy_folder(out, seed, name), device)[0], name, seed, device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from envs.formats import write_parquet
 from mbrl import reproduce as module
 from mbrl import rows_page
 from mbrl.checkpoint import save
+from mbrl.driven import still_to_drive
 from mbrl.named import choose
 from mbrl.presets import Preset
 from mbrl.progress import Counter
@@ -85,15 +87,21 @@ def test_rows_are_trained_driven_once_and_written_down(
 ) -> None:
     traffic, out = tmp_path / "traffic.parquet", tmp_path / "out"
     write_parquet(clean_traffic(num_cars=60), traffic)
-    drives: list[int] = []
-    drive = module._drive
-    monkeypatch.setattr(module, "_drive", lambda *a: (drives.append(1), drive(*a))[1])
+    driven: list[str] = []
+
+    def watched(*arguments: Any) -> list[Job]:
+        jobs = still_to_drive(*arguments)
+        driven.extend(job.arguments[0].name for job in jobs)
+        return jobs
+
+    monkeypatch.setattr(module, "still_to_drive", watched)
     for _ in range(2):  # the second time all is there
         reproduce(out, [traffic], preset="debug", seeds=(0, 1), only=ROWS, run=in_this_process)
-    assert drives == [1]
+    everybody = ["human", "no-action", *(name for name in ROWS for _ in range(2))]
+    assert driven == everybody
     data = json.loads((out / "results.json").read_text())
     names = [row["name"] for row in data["agents"]]
-    assert names == ["human", "no-action", *(name for name in ROWS for _ in range(2))]
+    assert names == everybody
     found = summaries(data)
     assert found["human"][1] is None
     assert found["mpur-vae"][1] is not None
@@ -102,13 +110,13 @@ def test_rows_are_trained_driven_once_and_written_down(
     for name in ("human", *ROWS):
         assert f"| {name} |" in text
     assert (out / "report.html").stat().st_size > 10_000
-    reproduce(
-        out, [traffic], preset="debug", seeds=(0,), only=ROWS[:1], run=in_this_process
-    )  # nothing to train
-    assert drives == [1, 1], "other rows or seeds are driven anew"
-    assert [row["name"] for row in json.loads((out / "results.json").read_text())["agents"]][2:] == [
-        "imitation"
-    ]
+    scores = {(row["name"], row["seed"]): row["success"] for row in data["agents"]}
+    (out / "seed-0" / "drives" / "imitation.npz").unlink()
+    reproduce(out, [traffic], preset="debug", seeds=(0,), only=ROWS[:1], run=in_this_process)
+    assert driven == [*everybody, "imitation"], "what was driven is kept"
+    data = json.loads((out / "results.json").read_text())
+    assert [(row["name"], row["seed"]) for row in data["agents"]][2:] == [("imitation", 0)]
+    assert all(row["success"] == scores[row["name"], row["seed"]] for row in data["agents"])
 
 
 def validated(folder: Path, success: float, distance_m: float) -> None:

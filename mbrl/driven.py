@@ -1,0 +1,61 @@
+"""Who drove, kept: every agent's drives are a job of their own, with a file of their own.
+
+What was driven is not driven again; the same command goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agents import Agent, Human
+from agents.evaluate import Evaluation, Run, evaluate
+from agents.outcome_files import load_outcomes, save_outcomes
+from envs.formats import read_parquet
+from mbrl.progress import MakeCounter
+from mbrl.side_by_side import Job
+
+
+class Driver(NamedTuple):
+    """Somebody to drive."""
+
+    name: str
+    seed: int | None
+    file: Path  # of the drives
+    make: Callable[[], Agent]  # importable by name, with its arguments (functools.partial)
+
+
+def still_to_drive(drivers: Sequence[Driver], files: Sequence[Path], **options: Any) -> list[Job]:
+    """A job for each whose drives are not there yet.
+
+    Args:
+        files: the recordings.
+        options: of agents.evaluate.
+    """
+    return [Job(_drive, (driver, files, options)) for driver in drivers if not driver.file.exists()]
+
+
+def gathered(drivers: Sequence[Driver], files: Sequence[Path], **options: Any) -> Evaluation:
+    """Everybody's drives as one evaluation; the human says once more which cars can be driven."""
+    runs = [Run(driver.name, driver.seed, load_outcomes(driver.file)) for driver in drivers]
+    return replace(_evaluate(Human(), files, options), runs=runs)
+
+
+def _drive(driver: Driver, files: Sequence[Path], options: dict[str, Any], progress: MakeCounter) -> None:
+    agent = driver.make()
+    with progress(f"driving: {driver.file.stem}", 100, unit="% of the cars") as bar:
+
+        def report(what: str, done: int, total: int) -> None:
+            if what == agent.name:  # not the human, who says which cars can be driven
+                bar.reach(100 * done // total)
+
+        evaluation = _evaluate(agent, files, {**options, "progress": report})
+    driver.file.parent.mkdir(parents=True, exist_ok=True)
+    save_outcomes(driver.file, evaluation.runs[0].outcomes)
+
+
+def _evaluate(agent: Agent, files: Sequence[Path], options: dict[str, Any]) -> Evaluation:
+    recordings = [read_parquet(path) for path in files]
+    return evaluate([agent], recordings, names=[path.name for path in files], **options)
