@@ -1,7 +1,8 @@
 """Training a method of pretrain/ on data: the loop, the checkpoint, and pictures of what was learned.
 
 A learner's players take turns, each with an Adam of its own whose rate falls to 0 along a cosine. What is fitted at
-once counts as one update. The folder holds training.safetensors, result.json and pictures.
+once counts as one update. The folder holds training.safetensors, result.json and pictures; of text, sentences whose
+hidden words were guessed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from mbrl.loop import train
 from mbrl.pretrain_data import PretrainData
 from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import cosine
+from pretrain.cloze import Cloze, as_markdown, judged
 from pretrain.learner import Fitted, Learner, step
 from pretrain.methods import METHODS, Method
 from pretrain.pictures import Shown, pictures
 
 RESULT_FILE = "result.json"
+SENTENCES_FILE, SENTENCES = "hidden_words.md", 40
 JUDGED = 500  # samples whose energy is reported
 
 
@@ -134,8 +137,7 @@ def _report(
             name: float(method.energy(built, method.prepare(part[:JUDGED])).mean())
             for name, part in (("train", data.y), ("held_out", data.held_out))
         }
-    size = {} if data.kind == "plane" else {"height": data.y.shape[2], "width": data.y.shape[3]}
-    shown = Shown(data.kind, method.prepare(data.held_out[:JUDGED]), **size)
+    shown = Shown(data.kind, method.prepare(data.held_out[:JUDGED]), tuple(data.y.shape[1:]))
     drawn = pictures(method, built, shown, torch.Generator().manual_seed(config.seed))
     for name, picture in drawn.items():
         write_png(out / f"{name}.png", picture)
@@ -143,8 +145,24 @@ def _report(
         "energy": energies,
         "pictures": [f"{name}.png" for name in drawn],
     }
+    if data.words and method.fill is not None:
+        result["hidden_words"] = _hide_words(config, method, built, data, out)._asdict()
     with atomic_path(out / RESULT_FILE) as path:
         path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+@torch.no_grad()
+def _hide_words(
+    config: MethodTraining, method: Method, built: Learner | Fitted, data: PretrainData, out: Path
+) -> Cloze:
+    """Have words of held-out sentences guessed, and write a page of some of them."""
+    assert method.fill is not None
+    y = method.prepare(data.held_out)
+    filled = method.fill(built, y, torch.Generator().manual_seed(config.seed))
+    cloze = judged(filled, y, method.prepare(data.y))
+    with atomic_path(out / SENTENCES_FILE) as path:
+        path.write_text(as_markdown(filled, y, data.words, cloze, SENTENCES))
+    return cloze
 
 
 def write_png(path: Path, picture: NDArray) -> None:

@@ -1,4 +1,7 @@
-"""Pictures of what a method learned, as its data allow: surfaces over the plane; atoms, reconstructions, samples."""
+"""Pictures of what a method learned, as its data allow: surfaces over the plane; atoms, reconstructions, samples.
+
+Images are tiles, signals are lines.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pretrain.experiments.figures import pixels
 from pretrain.experiments.patches import tiled
 from pretrain.learner import Fitted, Learner
 from pretrain.methods import Kind, Method
+from pretrain.panels import panels
 
 SHOWN = 16  # samples and their reconstructions
 
@@ -21,13 +25,12 @@ SHOWN = 16  # samples and their reconstructions
 class Shown(NamedTuple):
     """Data that are shown.
 
-    kind: of data.  y: (N, ...), prepared by the method.  height, width: of images before that.
+    kind: of data.  y: (N, ...), prepared by the method.  shape: of one sample before that.
     """
 
     kind: Kind
     y: Tensor
-    height: int = 0
-    width: int = 0
+    shape: tuple[int, ...]
 
 
 @torch.no_grad()
@@ -35,19 +38,21 @@ def pictures(
     method: Method, built: Learner | Fitted, shown: Shown, generator: torch.Generator
 ) -> dict[str, NDArray]:
     """uint8 (H, W, 3) by name."""
-    y = shown.y
+    y, signals = shown.y, shown.kind == "signals"
     found: dict[str, NDArray] = {}
     if shown.kind == "plane":
         made = None if method.sample is None else method.sample(built, 400, generator)
         found["surface"] = surface(method, built, y, made)
     else:
         if method.atoms is not None:
-            found["atoms"] = grid(method.atoms(built), shown)
+            atoms = method.atoms(built)
+            found["atoms"] = panels(as_signals(atoms, shown)) if signals else grid(atoms, shown)
         if method.reconstruct is not None:
             few = y[:SHOWN]
-            found["reconstructions"] = grid(torch.cat([few, method.reconstruct(built, few)]), shown, SHOWN)
+            found["reconstructions"] = reconstructions(few, method.reconstruct(built, few), shown)
         if method.sample is not None:
-            found["samples"] = grid(method.sample(built, SHOWN * SHOWN // 4, generator), shown, SHOWN)
+            made = method.sample(built, SHOWN * SHOWN // 4, generator)
+            found["samples"] = panels(as_signals(made, shown)) if signals else grid(made, shown, SHOWN)
     if method.codes is not None:
         found["code_usage"] = usage(method.codes(built, y))
     return found
@@ -62,13 +67,25 @@ def surface(method: Method, built: Learner | Fitted, y: Tensor, made: Tensor | N
     return pixels(figure)
 
 
+def reconstructions(y: Tensor, again: Tensor, shown: Shown) -> NDArray:
+    """Images above what was made of them; signals behind it, in grey."""
+    if shown.kind == "signals":
+        return panels(as_signals(again, shown), as_signals(y, shown))
+    return grid(torch.cat([y, again]), shown, SHOWN)
+
+
+def as_signals(y: Tensor, shown: Shown) -> Tensor:
+    """Rows (K, C T), signals (K, C, T) or images of one row (K, C, 1, T), as signals (K, C, T)."""
+    return y.flatten(1).unflatten(1, (shown.shape[0], -1))
+
+
 def grid(images: Tensor, shown: Shown, columns: int | None = None) -> NDArray:
-    """Rows (K, D) or images (K, h, w) or (K, 1, h, w) in rows of so many; by default about a square of them."""
+    """Rows (K, D) or images (K, 1, h, w) in rows of so many; by default about a square of them."""
     flat = images.flatten(1)
     if images.dim() > 2:
         height, width = images.shape[-2:]
-    elif flat.shape[1] == shown.height * shown.width:
-        height, width = shown.height, shown.width
+    elif flat.shape[1] == math.prod(shown.shape):
+        height, width = shown.shape[1:]
     else:  # coarse images are squares
         height = width = math.isqrt(flat.shape[1])
     return tiled(flat.unflatten(1, (height, width)), columns or math.ceil(math.sqrt(len(flat))))

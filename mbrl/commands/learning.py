@@ -226,19 +226,20 @@ def train_rl(
 
 def pretrain(
     method: Positional[Annotated[str, arg(metavar="METHOD")]],
-    data: Annotated[str, arg(metavar="mnist|patches|parabola|spiral|ring|FILE.parquet")],
+    data: Annotated[str, arg(metavar="NAME|FILE.parquet|speeds:FILE.parquet")],
     out: Annotated[Path, arg(metavar="DIR")],
     updates: int = 1000,
     batch_size: int = 128,
     seed: int = 0,
 ) -> None:
-    """Train an energy, an encoder or a density on points, images or what cars see: its state and pictures in DIR.
+    """Train an energy, an encoder or a density on points, images, signals, text or traffic: its state in DIR.
 
     Args:
         method: one of docs/pretrain.md; an unknown name lists them.
-        data: digits, natural patches (both need `pip install headway[pretrain]`), points in the plane, or pictures of
-            where others drive around the cars of a recording.
-        out: folder for the method and its pictures; if it holds an interrupted run, that run goes on.
+        data: mnist, patches or lee (text; all need `pip install headway[pretrain]`), gunpoint, basic-motions or
+            japanese-vowels (signals), speech, parabola, spiral or ring (points), pictures of where others drive around
+            the cars of a recording, or windows of their speeds.
+        out: folder for the method and pictures of it; if it holds an interrupted run, that run goes on.
         updates: rounds of training; a method that is fitted at once ignores them.
         batch_size: samples of one update.
         seed: of everything random.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -51,6 +51,18 @@ class Masked(NamedTuple):
     chosen: Tensor
 
 
+class Filled(NamedTuple):
+    """Tokens that were hidden: what is seen, which are hidden, what is guessed and -log p of the truth, all (N, T).
+
+    The guess and the surprise are of every token; of those that are not hidden they say little.
+    """
+
+    seen: Tensor
+    hidden: Tensor
+    guess: Tensor
+    surprise: Tensor
+
+
 def mask_tokens(tokens: Tensor, config: MaskedTokensConfig, generator: torch.Generator) -> Masked:
     """Choose tokens of (N, T) and corrupt them, anew at each call.
 
@@ -95,6 +107,18 @@ class MaskedTokens(Learner):
     def surprise(self, seen: Tensor, tokens: Tensor) -> Tensor:
         """-log p (N, T) of the true tokens where `seen` is seen."""
         return F.cross_entropy(self.logits(seen).mT, tokens, reduction="none")
+
+    def fill(self, y: Tensor, generator: torch.Generator) -> Filled:
+        """Hide tokens of y (N, T), as many as are chosen in training, and guess each: the likeliest ordinary one."""
+        seen, hidden = mask_tokens(y, replace(self.config, hidden=1.0, random=0.0), generator)
+        logits = self.logits(seen)
+        special = self.config.num_special
+        return Filled(
+            seen,
+            hidden,
+            special + logits[..., special:].argmax(-1),
+            F.cross_entropy(logits.mT, y, reduction="none"),
+        )
 
     def terms(self, y: Tensor, generator: torch.Generator, player: str = "model") -> Terms:
         """Scaled so that the batch's mean is the mean over chosen tokens."""

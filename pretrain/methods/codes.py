@@ -29,6 +29,7 @@ from pretrain.autoencoders import (
     VAEConfig,
     VQConfig,
 )
+from pretrain.data import SPECIAL
 from pretrain.methods.method import (
     ALPHA,
     ATOMS,
@@ -38,9 +39,11 @@ from pretrain.methods.method import (
     MAP,
     PICTURES,
     POOL,
+    SENSED,
     Built,
     Method,
     as_pictures,
+    in_quarters,
     samples,
     words,
 )
@@ -95,25 +98,35 @@ def _conditional(y: Tensor) -> Built:
 
 
 def _vqvae(y: Tensor) -> Built:
-    """Maps of codes of a quarter of the image's size."""
+    """Maps of codes of a quarter of the image's size, or a row of a quarter of the signal's."""
     config = VQConfig(num_codes=64, dim=8, dead=1.0)
+    channels, flat = y.shape[1], y.dim() == 3
+    down, up = (nn.Conv1d, nn.ConvTranspose1d) if flat else (nn.Conv2d, nn.ConvTranspose2d)
     encoder = nn.Sequential(
-        nn.Conv2d(1, 16, 4, 2, 1),
+        down(channels, 16, 4, 2, 1),
         nn.ReLU(),
-        nn.Conv2d(16, 32, 4, 2, 1),
+        down(16, 32, 4, 2, 1),
         nn.ReLU(),
-        nn.Conv2d(32, config.dim, 1),
+        down(32, config.dim, 1),
     )
-    decoder = nn.Sequential(
-        nn.ConvTranspose2d(config.dim, 16, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(16, 1, 4, 2, 1)
-    )
+    decoder = nn.Sequential(up(config.dim, 16, 4, 2, 1), nn.ReLU(), up(16, channels, 4, 2, 1))
     return VQVAE(encoder, decoder, config)
 
 
 def _convolutional(y: Tensor, generator: torch.Generator) -> Built:
-    size = min(9, *(side // 2 for side in y.shape[2:]))
-    filters = unit_norm(torch.randn(16, 1, size, size, generator=generator))
+    """Square filters, or of signals as images of one row, longer ones of one row."""
+    height, width = y.shape[2:]
+    size = (1, min(32, width // 2)) if height == 1 else (min(9, height // 2, width // 2),) * 2
+    filters = unit_norm(torch.randn(16, y.shape[1], *size, generator=generator))
     return ConvolutionalPSD(filters, ShrinkEncoder(filters, 0.1))
+
+
+def _masked_tokens(y: Tensor) -> Built:
+    """The vocabulary ends with the largest number in y, or behind the grey levels of images."""
+    num_tokens = max(len(SPECIAL) + GREYS, 1 + int(y.max()))
+    return MaskedTokens(
+        MaskedTokensConfig(num_tokens=num_tokens, length=y.shape[1], num_special=len(SPECIAL))
+    )
 
 
 def _dictionary(y: Tensor, generator: torch.Generator) -> DictionaryLearner:
@@ -149,7 +162,7 @@ def _sparse(build: Callable[[Tensor, torch.Generator], Built]) -> Method:
     """A dictionary whose codes are inferred."""
     return Method(
         build=build,
-        takes=PICTURES,
+        takes=SENSED,
         rate=2e-2,
         energy=lambda m, y: m.free_energy(y),
         atoms=lambda m: m.dictionary.T,
@@ -162,7 +175,7 @@ def _inference(build: Callable[[Tensor], Built]) -> Method:
     """An encoder that learns to infer the codes of a given dictionary: of samples."""
     return Method(
         build=lambda y, generator: build(samples(y, ATOMS, generator)),
-        takes=PICTURES,
+        takes=SENSED,
         reconstruct=lambda m, y: m(y) @ m.dictionary.T,
         codes=lambda m, y: m(y).abs().mean(0),
     )
@@ -182,7 +195,7 @@ CODED: Mapping[str, Method] = {
     ),
     "sparse-autoencoder": Method(
         build=lambda y, g: SparseAutoEncoder(SparseConfig(dim=y.shape[1], num_units=ATOMS, sparsity=0.3)),
-        takes=PICTURES,
+        takes=SENSED,
         atoms=lambda m: m.dictionary.T,
         reconstruct=lambda m, y: m.reconstruct(y),
         codes=lambda m, y: m.encode(y).mean(0),
@@ -213,8 +226,8 @@ CODED: Mapping[str, Method] = {
     ),
     "vq-vae": Method(
         build=lambda y, g: _vqvae(y),
-        takes=PICTURES,
-        prepare=as_pictures,
+        takes=SENSED,
+        prepare=in_quarters,
         reconstruct=lambda m, y: m.reconstruct(y),
         codes=lambda m, y: torch.bincount(
             m.quantise(y).chosen.flatten(), minlength=m.config.num_codes
@@ -227,10 +240,11 @@ CODED: Mapping[str, Method] = {
         rate=1e-3,
     ),
     "masked-tokens": Method(
-        build=lambda y, g: MaskedTokens(MaskedTokensConfig(num_tokens=2 + GREYS, length=y.shape[1])),
-        takes=("images",),
+        build=lambda y, g: _masked_tokens(y),
+        takes=("images", "text"),
         prepare=words,
-        rate=1e-3,
+        rate=3e-3,
+        fill=lambda m, y, generator: m.fill(y, generator),
     ),
     # sparse coding
     "sparse-coding": _sparse(_dictionary),
@@ -238,7 +252,7 @@ CODED: Mapping[str, Method] = {
     "topographic": _sparse(_topographic),
     "psd": Method(
         build=lambda y, g: PSD(atoms := samples(y, ATOMS, g), TanhEncoder(atoms)),
-        takes=PICTURES,
+        takes=SENSED,
         rate=1e-2,
         energy=lambda m, y: m.energy(y, m.infer(y)),
         atoms=lambda m: m.dictionary.T,
@@ -247,11 +261,11 @@ CODED: Mapping[str, Method] = {
     ),
     "convolutional-psd": Method(
         build=_convolutional,
-        takes=PICTURES,
+        takes=SENSED,
         prepare=as_pictures,
         rate=2e-2,
         energy=lambda m, y: m.energy(y, m.infer(y)),
-        atoms=lambda m: m.dictionary[:, 0],
+        atoms=lambda m: m.dictionary,
         reconstruct=lambda m, y: F.conv_transpose2d(m.infer(y), m.dictionary),
         codes=lambda m, y: m.infer(y).abs().mean((0, 2, 3)),
     ),

@@ -58,6 +58,11 @@ def net(y: Tensor) -> MLPEnergy:
     )
 
 
+def _num_means(y: Tensor) -> int:
+    """Codes of K-means: 48, fewer in the plane, and no more than one for four samples."""
+    return min(at_most(y, 6) * 8, max(1, len(y) // 4))
+
+
 def _ebgan(y: Tensor, generator: torch.Generator) -> Built:
     d, width = y.shape[1], 96 if y.shape[1] == 2 else HIDDEN
     critic = AutoEncoderEnergy(mlp((d, width, 16), "relu"), mlp((16, width, d), "relu"))
@@ -93,7 +98,7 @@ DENSITIES: Mapping[str, Method] = {
         reconstruct=lambda m, y: m.decode(m.encode(y)),
     ),
     "k-means": Method(
-        build=lambda y, g: KMeans(KMeansConfig(dim=y.shape[1], num_codes=at_most(y, 6) * 8, num_restarts=3)),
+        build=lambda y, g: KMeans(KMeansConfig(dim=y.shape[1], num_codes=_num_means(y), num_restarts=3)),
         atoms=lambda m: m.codes,
         reconstruct=lambda m, y: m.codes[m.assign(y)],
         codes=lambda m, y: torch.bincount(m.assign(y), minlength=len(m.codes)) / len(y),
@@ -115,18 +120,18 @@ DENSITIES: Mapping[str, Method] = {
     # flows
     "realnvp": Method(
         build=lambda y, g: RealNVP(RealNVPConfig(dim=y.shape[1])),
-        takes=("plane", "patches"),
+        takes=("plane", "patches", "signals"),
         sample=lambda m, num, generator: m.sample(num, generator),
     ),
     "spline-flow": Method(
         build=lambda y, g: SplineFlow(SplineFlowConfig(dim=y.shape[1], num_layers=4)),
-        takes=("plane", "patches"),
+        takes=("plane", "patches", "signals"),
         sample=lambda m, num, generator: m.sample(num, generator),
     ),
     # score matching
     "score-matching": Method(build=lambda y, g: ScoreMatching(net(y)), takes=("plane",)),
     "sliced-score-matching": Method(
-        build=lambda y, g: SlicedScoreMatching(net(y)), takes=("plane", "patches")
+        build=lambda y, g: SlicedScoreMatching(net(y)), takes=("plane", "patches", "signals")
     ),
     "denoising-score-matching": Method(build=lambda y, g: DenoisingScoreMatching(net(y))),
     # likelihood
@@ -137,7 +142,7 @@ DENSITIES: Mapping[str, Method] = {
         build=lambda y, g: ContrastiveDivergence(
             net(y), Langevin(LangevinConfig(step=0.05 if y.shape[1] == 2 else 0.1)), 10
         ),
-        takes=("plane", "patches"),
+        takes=("plane", "patches", "signals"),
     ),
     "persistent-contrastive-divergence": Method(
         build=_persistent, takes=("images",), prepare=binary, rate=1e-2, atoms=lambda m: m.model.W.T

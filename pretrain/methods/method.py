@@ -9,14 +9,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pretrain.data import resized
+from pretrain.autoencoders.masked_tokens import Filled
+from pretrain.data import SPECIAL, resized
 from pretrain.learner import Fitted, Learner
 from pretrain.sparse import TopographicConfig, unit_norm
 
 # plane: (N, 2). patches: (N, 1, H, W) of mean 0 and variance 1. images: (N, 1, H, W) in [0, 1].
-Kind = Literal["plane", "patches", "images"]
+# signals: (N, C, T), each channel of mean 0 and variance 1.
+# text: (N, T), int64 numbers of words, of which `pretrain.data.SPECIAL` are the first.
+Kind = Literal["plane", "patches", "images", "signals", "text"]
 PICTURES: tuple[Kind, ...] = ("patches", "images")
-ANY: tuple[Kind, ...] = ("plane", *PICTURES)
+SENSED: tuple[Kind, ...] = (*PICTURES, "signals")
+ANY: tuple[Kind, ...] = ("plane", *SENSED)
 
 HIDDEN, CODES = 256, 32  # units of a hidden layer, and of a code
 ATOMS, ALPHA, POOL = 144, 0.5, 4
@@ -38,10 +42,11 @@ class Method:
     rate: of Adam.
     turns: the players of one round of training, in order.
     energy: (built, y) -> (N,).
-    atoms: what it composes samples of, (K, D) or (K, h, w), in an order that means something (a map) or not.
+    atoms: what it composes samples of, (K, D) or (K, C, h, w), in an order that means something (a map) or not.
     reconstruct: (built, y) -> like y.
     codes: (built, y) -> how much each code is used, (K,).
     sample: (built, num, generator) -> like y.
+    fill: (built, y, generator) -> what it says of some tokens that are hidden from it.
     """
 
     build: Callable[[Tensor, torch.Generator], Built]
@@ -54,10 +59,18 @@ class Method:
     reconstruct: Callable[[Any, Tensor], Tensor] | None = None
     codes: Callable[[Any, Tensor], Tensor] | None = None
     sample: Callable[[Any, int, torch.Generator], Tensor] | None = None
+    fill: Callable[[Any, Tensor, torch.Generator], Filled] | None = None
 
 
 def as_pictures(y: Tensor) -> Tensor:
-    """As they are."""
+    """Images (N, C, H, W) as they are; signals (N, C, T) as images of one row, (N, C, 1, T)."""
+    return y if y.dim() == 4 else y[:, :, None]
+
+
+def in_quarters(y: Tensor) -> Tensor:
+    """Images or signals, cut at their ends to sides of a multiple of four that can be halved twice."""
+    for dim in range(2, y.dim()):
+        y = y.narrow(dim, 0, y.shape[dim] // 4 * 4)
     return y
 
 
@@ -66,9 +79,11 @@ def binary(images: Tensor, size: int = COARSE) -> Tensor:
     return (resized(images, size).flatten(1) > 0.25).to(images)
 
 
-def words(images: Tensor) -> Tensor:
-    """Grey levels of coarse images (N, 1, H, W) as words (N, T) behind the two special ones."""
-    return 2 + (resized(images, COARSE).flatten(1).clamp(0, 1) * (GREYS - 1)).round().long()
+def words(y: Tensor) -> Tensor:
+    """Text (N, T) as it is; grey levels of coarse images (N, 1, H, W) as words behind the special ones, (N, T)."""
+    if not y.is_floating_point():
+        return y
+    return len(SPECIAL) + (resized(y, COARSE).flatten(1).clamp(0, 1) * (GREYS - 1)).round().long()
 
 
 def samples(y: Tensor, num: int, generator: torch.Generator) -> Tensor:

@@ -24,6 +24,10 @@ def data(kind: Kind, num: int = 200) -> Tensor:
         return 2 * torch.rand(num, 2, generator=generator()) - 1
     if kind == "patches":
         return torch.randn(num, 1, 12, 12, generator=generator())
+    if kind == "signals":
+        return torch.randn(num, 3, 22, generator=generator())
+    if kind == "text":
+        return torch.randint(3, 40, (num, 12), generator=generator())
     return torch.rand(num, 1, 12, 16, generator=generator()) ** 3
 
 
@@ -79,6 +83,10 @@ def test_every_method_learns_and_shows_what_it_learned(name: str, kind: Kind) ->
             assert method.reconstruct(one, y[:8]).shape == y[:8].shape
         if method.sample is not None:
             assert method.sample(one, 5, generator()).shape == (5, *y.shape[1:])
+        if method.fill is not None:
+            filled = method.fill(one, y[:8], generator())
+            assert filled.hidden.any()
+            assert torch.equal(filled.seen != y[:8], filled.hidden)
     if not isinstance(one, Fitted):
         assert set(one.players) == set(method.turns)
 
@@ -91,8 +99,7 @@ def test_pictures_fit_the_data(name: str) -> None:
     for kind in method.takes:
         raw = data(kind)
         y = method.prepare(raw)
-        size = {} if kind == "plane" else {"height": raw.shape[2], "width": raw.shape[3]}
-        drawn = pictures(method, trained(method, y), Shown(kind, y, **size), generator())
+        drawn = pictures(method, trained(method, y), Shown(kind, y, tuple(raw.shape[1:])), generator())
         assert ("surface" in drawn) == (kind == "plane")
         assert ("code_usage" in drawn) == (method.codes is not None)
         assert ("atoms" in drawn) == (kind != "plane" and method.atoms is not None)

