@@ -68,7 +68,7 @@ class Scenes:
         vehicles: Tensor, observer: Tensor, static: Tensor, start: Tensor, size: Tensor, view: View
     ) -> Scenes:
         """From pictures of the others (K, M, B, T, H, W), as the observer sees them."""
-        flat = vehicles.flatten(-2)
+        flat = vehicles.detach().flatten(-2)
         shown = flat.amax(0)
         shown = torch.where(shown > FAINT, shown, 0)
         num_points = (shown > 0).sum(-1)
