@@ -34,7 +34,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.energies import free_energy, gibbs
+from pretrain.learner import Terms
 from pretrain.losses import pairwise
+from pretrain.losses.loss import summed
 from pretrain.losses.pairwise import difference
 
 
@@ -87,16 +89,18 @@ def mce(energies: Tensor, right: Tensor) -> Tensor:
     return torch.sigmoid(difference(*most_offending(energies, right)))
 
 
-def square_square(energies: Tensor, right: Tensor, margin: float = 1.0) -> Tensor:
+@summed
+def square_square(energies: Tensor, right: Tensor, margin: float = 1.0) -> Terms:
     """E^2 + ([m - E']+)^2, for energies whose floor is 0."""
     pair = most_offending(energies, right)
-    return pair.right.square() + torch.relu(margin - pair.offending).square()
+    return {"right": pair.right.square(), "offending": torch.relu(margin - pair.offending).square()}
 
 
-def square_exp(energies: Tensor, right: Tensor, gamma: float = 1.0) -> Tensor:
+@summed
+def square_exp(energies: Tensor, right: Tensor, gamma: float = 1.0) -> Terms:
     """E^2 + gamma exp(-E'), for energies whose floor is 0."""
     pair = most_offending(energies, right)
-    return pair.right.square() + gamma * torch.exp(-pair.offending)
+    return {"right": pair.right.square(), "offending": gamma * torch.exp(-pair.offending)}
 
 
 def nll(energies: Tensor, right: Tensor, beta: float = 1.0) -> Tensor:
