@@ -6,11 +6,11 @@
     general        H(F+, F-, m(y, y'))             any H that rises with F+ and falls with F- wherever F- - F+ < m
 
 Simple and square-square fix the level of energies too: F+ at most 0, F- at least m. Hinge fixes their difference alone.
-At a kink (at 0, at the margin) the gradient is 0.
+At a kink (F+ = 0, F- = m; for the hinge F- - F+ = m) the gradient is 0.
 
 Shapes: positive and negative broadcast, (N,) and (N,) or (N, 1) and (N, K), a result per pair. m may be a number or a
 tensor, which lets a contrast far from y be pushed higher than one beside it. F- = +inf costs nothing, F+ = +inf gives
-+inf.
++inf. -inf is no energy: F- = -inf gives +inf, or NaN for the hinge where F+ is -inf too; else F+ = -inf costs nothing.
 """
 
 from __future__ import annotations
