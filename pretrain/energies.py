@@ -9,7 +9,7 @@ latent variable z is removed by the free energy, and a finite set of answers bec
 
 Source: LeCun, Chopra, Hadsell, Ranzato, Huang, "A tutorial on energy-based learning" (2006). Energy +inf forbids: it
 has no probability and gets no gradient, also where all is forbidden (torch.logsumexp gives NaN gradients there). NaN
-stays NaN. -inf is no energy: values follow it, gradients may be NaN.
+stays NaN. -inf is no energy: at a temperature the free energy and every probability are NaN, cold the minimum is -inf.
 """
 
 from __future__ import annotations
@@ -160,9 +160,9 @@ class QuadraticEnergy(nn.Module):
 
 
 def _boltzmann(energies: Tensor, beta: float, dim: int) -> tuple[Tensor, Tensor]:
-    """exp(-beta (E - lowest)), whose largest is 1 unless all are +inf, and the lowest (0 where it is infinite)."""
+    """exp(-beta (E - lowest)), whose largest is 1 unless all are +inf, and the lowest (0 where it is +inf)."""
     lowest = energies.detach().amin(dim, keepdim=True)
-    lowest = torch.where(lowest.isinf(), 0, lowest)
+    lowest = torch.where(lowest.isposinf(), 0, lowest)
     return torch.exp(-beta * (energies - lowest)), lowest
 
 

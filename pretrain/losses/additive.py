@@ -12,11 +12,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pretrain.learner import Terms
+from pretrain.losses.loss import summed, terms_of
 from pretrain.losses.pairwise import PairLoss, hinge
 
 
-def additive(energies: Tensor, right: Tensor, margins: Tensor | float = 1.0, h: PairLoss = hinge) -> Tensor:
-    """L (N,) of the energies of all answers (N, Y) and the index of the right one (N,).
+@summed
+def additive(energies: Tensor, right: Tensor, margins: Tensor | float = 1.0, h: PairLoss = hinge) -> Terms:
+    """L (N,) of the energies of all answers (N, Y) and the index of the right one (N,). Its terms are those of H.
 
     Args:
         margins: m(y, y') as (Y, Y), row y of the right answer, or one number; its diagonal is not read.
@@ -26,8 +29,8 @@ def additive(energies: Tensor, right: Tensor, margins: Tensor | float = 1.0, h: 
     """
     positive = energies.gather(1, right[:, None])
     m = margins[right] if isinstance(margins, Tensor) else margins
-    losses = h(positive, energies, m)  # (N, Y)
-    return torch.where(_is(right, energies), 0, losses).sum(1)
+    terms = terms_of(h, positive, energies, m)  # (N, Y) each
+    return {name: torch.where(_is(right, energies), 0, term).sum(1) for name, term in terms.items()}
 
 
 def _is(right: Tensor, energies: Tensor) -> Tensor:

@@ -6,11 +6,11 @@
     general        H(F+, F-, m(y, y'))             any H that rises with F+ and falls with F- wherever F- - F+ < m
 
 Simple and square-square fix the level of energies too: F+ at most 0, F- at least m. Hinge fixes their difference alone.
-At a kink (at 0, at the margin) the gradient is 0.
+At a kink (F+ = 0, F- = m; for the hinge F- - F+ = m) the gradient is 0.
 
 Shapes: positive and negative broadcast, (N,) and (N,) or (N, 1) and (N, K), a result per pair. m may be a number or a
 tensor, which lets a contrast far from y be pushed higher than one beside it. F- = +inf costs nothing, F+ = +inf gives
-+inf.
++inf. -inf is no energy: F- = -inf gives +inf, or NaN for the hinge where F+ is -inf too; else F+ = -inf costs nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ import torch
 from torch import Tensor
 
 from pretrain.energies import Energy
+from pretrain.learner import Terms
+from pretrain.losses.loss import summed, terms_of
 
 PairLoss = Callable[[Tensor, Tensor, "Tensor | float"], Tensor]  # H(F+, F-, m)
 
 
-def simple(positive: Tensor, negative: Tensor, margin: Tensor | float = 1.0) -> Tensor:
+@summed
+def simple(positive: Tensor, negative: Tensor, margin: Tensor | float = 1.0) -> Terms:
     """[F+]+ + [m - F-]+."""
-    return torch.relu(positive) + torch.relu(margin - negative)
+    return _terms(torch.relu(positive), torch.relu(margin - negative))
 
 
 def hinge(positive: Tensor, negative: Tensor, margin: Tensor | float = 1.0) -> Tensor:
@@ -35,14 +38,16 @@ def hinge(positive: Tensor, negative: Tensor, margin: Tensor | float = 1.0) -> T
     return torch.relu(difference(positive, negative) + margin)
 
 
-def square_square(positive: Tensor, negative: Tensor, margin: Tensor | float = 1.0) -> Tensor:
+@summed
+def square_square(positive: Tensor, negative: Tensor, margin: Tensor | float = 1.0) -> Terms:
     """([F+]+)^2 + ([m - F-]+)^2: a sum, for with a minus contrasts would be pulled down."""
-    return torch.relu(positive).square() + torch.relu(margin - negative).square()
+    return _terms(torch.relu(positive).square(), torch.relu(margin - negative).square())
 
 
 PAIR_LOSSES: Mapping[str, PairLoss] = {"simple": simple, "hinge": hinge, "square-square": square_square}
 
 
+@summed
 def general(
     h: PairLoss,
     energy: Energy,
@@ -50,16 +55,16 @@ def general(
     contrast: Tensor,
     margin: Callable[[Tensor, Tensor], Tensor] | float = 1.0,
     x: Tensor | None = None,
-) -> Tensor:
-    """H(F(x, y), F(x, y'), m(y, y')), (N,), of an observed y and a contrast y', both (N, ...).
+) -> Terms:
+    """H(F(x, y), F(x, y'), m(y, y')), (N,), of an observed y and a contrast y', both (N, ...); its terms are H's.
 
     Args:
-        margin: m(y, y') -> (N,), as `Distance`, or a number.
+        margin: m(y, y') -> (N,), as `distance`, or a number.
         x: (N, ...); without it the energy is F(y).
     """
     given = () if x is None else (x,)
     m = margin(y, contrast) if callable(margin) else margin
-    return h(energy(*given, y), energy(*given, contrast), m)
+    return terms_of(h, energy(*given, y), energy(*given, contrast), m)
 
 
 def distance(y: Tensor, contrast: Tensor) -> Tensor:
@@ -70,3 +75,9 @@ def distance(y: Tensor, contrast: Tensor) -> Tensor:
 def difference(positive: Tensor, negative: Tensor) -> Tensor:
     """F+ - F-, but +inf wherever F+ is, so that a forbidden answer is not excused by another."""
     return torch.where(positive.isposinf(), torch.inf, positive - negative)
+
+
+def _terms(positive: Tensor, negative: Tensor) -> Terms:
+    """One of F+ and one of F-, of one shape."""
+    positive, negative = torch.broadcast_tensors(positive, negative)
+    return {"positive": positive, "negative": negative}

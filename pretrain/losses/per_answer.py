@@ -18,10 +18,13 @@ plus: with a minus the incorrect answer would be pulled down. The margin is by h
 is least. "None": a flat energy is as good. "0": E may equal E', so a machine that can make energies flat may collapse;
 look at `energy_gap` too. "Above 0": the loss falls as the gap grows, without end. Only finite sets of answers.
 
-Edges. Answers that tie for the most offending share its gradient. One answer alone (Y = 1): there is no E', which
-counts as +inf: hinge, log, LVQ2, MCE, perceptron, NLL and MEE are 0. A wrong answer at +inf is absent. The right one at
-+inf: the loss is +inf, or 1 (MCE, MEE), or M (LVQ2). LVQ2 beyond M, and MCE and MEE far from right, have no gradient:
-such samples are given up.
+Edges. Answers that tie for the most offending share its gradient. At E = E' the right answer is one of those that tie
+for the perceptron's minimum, so its gradient is (1/2, -1/2); LVQ2's is (0, 0), and the hinge's where E' - E = m. One
+answer alone (Y = 1): there is no E', which counts as +inf: hinge, log, LVQ2, MCE, perceptron, NLL and MEE are 0. A
+wrong answer at +inf is absent. The right one at +inf: the loss is +inf, or 1 (MCE, MEE), or M (LVQ2). LVQ2 beyond M,
+and MCE and MEE far from right, have no gradient: such samples are given up. -inf is no energy: a loss that meets it is
+NaN or infinite, which `learner.step` refuses, unless it is flat there, and then has no gradient: hinge, log, LVQ2 and
+MCE are 0 for a right answer at -inf, LVQ2 and MCE at their bound for a wrong one; for both at -inf they are NaN.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.energies import free_energy, gibbs
+from pretrain.learner import Terms
 from pretrain.losses import pairwise
+from pretrain.losses.loss import summed
 from pretrain.losses.pairwise import difference
 
 
@@ -87,16 +92,18 @@ def mce(energies: Tensor, right: Tensor) -> Tensor:
     return torch.sigmoid(difference(*most_offending(energies, right)))
 
 
-def square_square(energies: Tensor, right: Tensor, margin: float = 1.0) -> Tensor:
+@summed
+def square_square(energies: Tensor, right: Tensor, margin: float = 1.0) -> Terms:
     """E^2 + ([m - E']+)^2, for energies whose floor is 0."""
     pair = most_offending(energies, right)
-    return pair.right.square() + torch.relu(margin - pair.offending).square()
+    return {"right": pair.right.square(), "offending": torch.relu(margin - pair.offending).square()}
 
 
-def square_exp(energies: Tensor, right: Tensor, gamma: float = 1.0) -> Tensor:
+@summed
+def square_exp(energies: Tensor, right: Tensor, gamma: float = 1.0) -> Terms:
     """E^2 + gamma exp(-E'), for energies whose floor is 0."""
     pair = most_offending(energies, right)
-    return pair.right.square() + gamma * torch.exp(-pair.offending)
+    return {"right": pair.right.square(), "offending": gamma * torch.exp(-pair.offending)}
 
 
 def nll(energies: Tensor, right: Tensor, beta: float = 1.0) -> Tensor:

@@ -136,6 +136,14 @@ def test_nan_is_not_hidden(beta: float) -> None:
         assert gibbs(torch.tensor([1.0, math.nan]), beta).isnan().any()
 
 
+@pytest.mark.parametrize("other", [-INF, 1.0, INF])
+def test_minus_infinity_is_no_energy(other: float) -> None:
+    energies = torch.tensor([-INF, other])
+    assert free_energy(energies) == -INF
+    assert free_energy(energies, 2.0).isnan()
+    assert gibbs(energies).isnan().all()
+
+
 def test_nan_is_never_the_answer() -> None:
     assert infer(torch.tensor([[math.nan, 3.0, 1.0], [2.0, math.nan, 2.0]])).tolist() == [2, 0]
     assert infer(torch.tensor([[5.0, 1.0], [0.0, INF]]), dim=0).tolist() == [1, 0]

@@ -101,6 +101,11 @@ def test_masked_contrasts_are_absent_and_none_leave_nothing_to_tell_apart() -> N
         np.testing.assert_allclose(slope, 0, atol=1e-12)
 
 
+def test_minus_infinity_is_no_energy() -> None:
+    positive, negatives = torch.tensor([-INF, 1.0]), torch.tensor([[1.0, INF], [1.0, -INF]])
+    assert info_nce(positive, negatives).isnan().all()
+
+
 @pytest.mark.parametrize("temperature", [0.0, -1.0, INF])
 def test_temperatures_that_are_none_are_refused(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature="):

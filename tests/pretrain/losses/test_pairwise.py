@@ -81,6 +81,23 @@ def test_a_forbidden_contrast_costs_nothing_and_a_forbidden_observation_everythi
     assert up.tolist() == down.tolist() == [0]
 
 
+@pytest.mark.parametrize("name", FORMULAS)
+def test_minus_infinity_is_no_energy(name: str) -> None:
+    positive, negative = torch.tensor([-INF, 0.5, -INF]), torch.tensor([2.0, -INF, -INF])
+    both = math.nan if name == "hinge" else INF
+    np.testing.assert_array_equal(PAIR_LOSSES[name](positive, negative, 1.0), [0, INF, both])
+    up, down = slopes(PAIR_LOSSES[name], positive[:1], negative[:1], 1.0)
+    assert up.tolist() == down.tolist() == [0]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_at_a_kink_the_gradient_is_0(name: str) -> None:
+    for margin in (0.0, 1.5):
+        positive, negative = torch.zeros(1), torch.full((1,), margin)
+        up, down = slopes(PAIR_LOSSES[name], positive, negative, margin)
+        assert up.tolist() == down.tolist() == [0]
+
+
 def test_nothing_in_nothing_out() -> None:
     assert hinge(torch.zeros(0), torch.zeros(0)).shape == (0,)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -209,6 +210,49 @@ def test_a_forbidden_right_answer_costs_all_there_is_to_pay(name: str) -> None:
     energies = torch.tensor([[INF, 1.0], [INF, INF]], dtype=torch.float64)
     loss = LOSSES[name].loss(energies, torch.tensor([0, 0]))
     assert loss.tolist() == ([1, 1] if name in BOUNDED else [INF, INF])
+
+
+def test_answers_that_tie() -> None:
+    tie, right = torch.tensor([[2.0, 2.0, 5.0]]), torch.tensor([0])
+    assert gradient(per_answer.perceptron, tie, right).tolist() == [[0.5, -0.5, 0]]
+    assert gradient(per_answer.lvq2, tie, right).tolist() == [[0, 0, 0]]
+    assert gradient(per_answer.hinge, tie + torch.tensor([0.0, 1, 1]), right).tolist() == [[0, 0, 0]]
+    most_offending_two = torch.tensor([[2.0, 1.5, 1.5]])
+    for loss in (per_answer.perceptron, per_answer.lvq2, per_answer.hinge):
+        assert gradient(loss, most_offending_two, right).tolist() == [[1, -0.5, -0.5]]
+
+
+MINUS_INF = {  # the loss of (-inf, 1), of (1, -inf) and of (-inf, -inf), the right answer first
+    "energy": (-INF, 1, -INF),
+    "perceptron": (math.nan, INF, math.nan),
+    "hinge": (0, INF, math.nan),
+    "log": (0, INF, math.nan),
+    "lvq2": (0, 1, math.nan),
+    "mce": (0, 1, math.nan),
+    "square-square": (INF, INF, INF),
+    "square-exp": (INF, INF, INF),
+    "nll": (math.nan, math.nan, math.nan),
+    "mee": (math.nan, math.nan, math.nan),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_minus_infinity_is_no_energy(name: str) -> None:
+    energies = torch.tensor([[-INF, 1.0], [1.0, -INF], [-INF, -INF]])
+    loss = LOSSES[name].loss(energies, torch.zeros(3, dtype=torch.int64))
+    np.testing.assert_array_equal(loss, MINUS_INF[name])
+    slope = gradient(LOSSES[name].loss, energies, torch.zeros(3, dtype=torch.int64))
+    if name != "energy":  # which does not read the other
+        assert (slope[loss.isfinite()] == 0).all()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_where_the_loss_is_finite_so_is_its_gradient(name: str) -> None:
+    energies = torch.tensor(list(itertools.product([-INF, 0.0, 1.0, INF], repeat=3)))
+    right = torch.zeros(len(energies), dtype=torch.int64)
+    finite = LOSSES[name].loss(energies, right).isfinite()
+    assert finite.any()
+    assert gradient(LOSSES[name].loss, energies, right)[finite].isfinite().all()
 
 
 @pytest.mark.parametrize("name", TABLE)
