@@ -16,7 +16,7 @@ from pretrain.experiments import planes
 from pretrain.experiments.figures import pixels
 from pretrain.experiments.patches import tiled
 from pretrain.learner import Fitted, Learner
-from pretrain.methods import Kind, Method
+from pretrain.methods import Kind, Method, Restored
 from pretrain.panels import panels
 
 SHOWN = 16  # samples and their reconstructions
@@ -53,6 +53,8 @@ def pictures(
         if method.sample is not None:
             made = method.sample(built, SHOWN * SHOWN // 4, generator)
             found["samples"] = panels(as_signals(made, shown)) if signals else grid(made, shown, SHOWN)
+        if method.restore is not None and shown.kind != "text":
+            found["restored"] = restored(method.restore(built, y[:SHOWN], generator), shown)
     if method.codes is not None:
         found["code_usage"] = usage(method.codes(built, y))
     return found
@@ -72,6 +74,17 @@ def reconstructions(y: Tensor, again: Tensor, shown: Shown) -> NDArray:
     if shown.kind == "signals":
         return panels(as_signals(again, shown), as_signals(y, shown))
     return grid(torch.cat([y, again]), shown, SHOWN)
+
+
+def restored(found: Restored, shown: Shown) -> NDArray:
+    """Images, what is left of them, and what was made of that, row by row.
+
+    Signals: what is left beside what was made of it, the true ones behind both, in grey.
+    """
+    if shown.kind != "signals":
+        return grid(torch.cat(found), shown, SHOWN)
+    pairs = torch.stack([found.left, found.made], 1).flatten(0, 1)
+    return panels(as_signals(pairs, shown), as_signals(found.true.repeat_interleave(2, 0), shown))
 
 
 def as_signals(y: Tensor, shown: Shown) -> Tensor:

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 from pretrain.methods.codes import CODED
 from pretrain.methods.densities import DENSITIES
-from pretrain.methods.method import Kind, Method
+from pretrain.methods.method import Kind, Method, Restored
 
 METHODS: Mapping[str, Method] = {**DENSITIES, **CODED}
 
-__all__ = ["METHODS", "Kind", "Method"]
+__all__ = ["METHODS", "Kind", "Method", "Restored"]

@@ -47,6 +47,7 @@ from pretrain.methods.method import (
     samples,
     words,
 )
+from pretrain.methods.restored import guessed_pixels, predicted_patches
 from pretrain.networks import mlp
 from pretrain.sparse import (
     LISTA,
@@ -238,12 +239,14 @@ CODED: Mapping[str, Method] = {
         takes=PICTURES,
         prepare=as_pictures,
         rate=1e-3,
+        restore=predicted_patches,
     ),
     "masked-tokens": Method(
         build=lambda y, g: _masked_tokens(y),
         takes=("images", "text"),
         prepare=words,
         rate=3e-3,
+        restore=guessed_pixels,
         fill=lambda m, y, generator: m.fill(y, generator),
     ),
     # sparse coding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,9 +47,17 @@ from pretrain.methods.method import (
     at_most,
     binary,
 )
+from pretrain.methods.restored import denoised
 from pretrain.networks import mlp
-from pretrain.samplers import BlockGibbs, Langevin, LangevinConfig, Replay, ReplayConfig
-from pretrain.score_matching import DenoisingScoreMatching, ScoreMatching, SlicedScoreMatching
+from pretrain.samplers import BlockGibbs, Langevin, LangevinConfig, Replay, ReplayConfig, Sampler
+from pretrain.score_matching import (
+    DenoisingConfig,
+    DenoisingScoreMatching,
+    ScoreMatching,
+    SlicedScoreMatching,
+)
+
+LANGEVIN = Langevin(LangevinConfig(step=0.05))  # of variance 1 in each entry
 
 
 def net(y: Tensor) -> MLPEnergy:
@@ -84,8 +93,24 @@ def _persistent(y: Tensor, generator: torch.Generator) -> Built:
     return PersistentContrastiveDivergence(rbm, BlockGibbs(), chains)
 
 
-def _binary(build: Callable[[Tensor, torch.Generator], Built], size: int = COARSE) -> Method:
-    return Method(build=build, takes=("images",), prepare=lambda y: binary(y, size), rate=1e-2)
+def _from_noise(sampler: Sampler, steps: int) -> Callable[[Any, int, torch.Generator], Tensor]:
+    """Where chains of the energy of `net` are that began at N(0, I), (num, D)."""
+
+    def sample(built: Any, num: int, generator: torch.Generator) -> Tensor:
+        start = torch.randn(num, built.model.net[0].in_features, generator=generator)
+        return sampler.sample(built.model, start, steps, generator).last
+
+    return sample
+
+
+def _ising(build: Callable[[Tensor, torch.Generator], Built], size: int = COARSE) -> Method:
+    return Method(
+        build=build,
+        takes=("images",),
+        prepare=lambda y: binary(y, size),
+        rate=1e-2,
+        atoms=lambda m: m.model.matrix(),
+    )
 
 
 DENSITIES: Mapping[str, Method] = {
@@ -131,11 +156,18 @@ DENSITIES: Mapping[str, Method] = {
     # score matching
     "score-matching": Method(build=lambda y, g: ScoreMatching(net(y)), takes=("plane",)),
     "sliced-score-matching": Method(
-        build=lambda y, g: SlicedScoreMatching(net(y)), takes=("plane", "patches", "signals")
+        build=lambda y, g: SlicedScoreMatching(net(y)),
+        takes=("plane", "patches", "signals"),
+        sample=_from_noise(LANGEVIN, 500),
     ),
-    "denoising-score-matching": Method(build=lambda y, g: DenoisingScoreMatching(net(y))),
+    "denoising-score-matching": Method(
+        build=lambda y, g: DenoisingScoreMatching(
+            net(y), DenoisingConfig(sigma=0.1 if y.shape[1] == 2 else 0.3)
+        ),
+        restore=denoised,
+    ),
     # likelihood
-    "exact-likelihood": _binary(
+    "exact-likelihood": _ising(
         lambda y, g: ExactLikelihood(Ising(IsingConfig(units=y.shape[1])), all_states(y.shape[1])), TINY
     ),
     "contrastive-divergence": Method(
@@ -143,15 +175,16 @@ DENSITIES: Mapping[str, Method] = {
             net(y), Langevin(LangevinConfig(step=0.05 if y.shape[1] == 2 else 0.1)), 10
         ),
         takes=("plane", "patches", "signals"),
+        sample=_from_noise(LANGEVIN, 500),
     ),
     "persistent-contrastive-divergence": Method(
         build=_persistent, takes=("images",), prepare=binary, rate=1e-2, atoms=lambda m: m.model.W.T
     ),
     "nce": Method(build=lambda y, g: NoiseContrastive(net(y), Gaussian.like(y)), takes=("plane",), rate=5e-3),
-    "minimum-probability-flow": _binary(
+    "minimum-probability-flow": _ising(
         lambda y, g: MinimumProbabilityFlow(Ising(IsingConfig(units=y.shape[1])))
     ),
-    "ratio-matching": _binary(lambda y, g: RatioMatching(Ising(IsingConfig(units=y.shape[1])))),
+    "ratio-matching": _ising(lambda y, g: RatioMatching(Ising(IsingConfig(units=y.shape[1])))),
     # adversarial
     "ebgan": Method(
         build=_ebgan,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,14 @@ MAP = TopographicConfig(side=12, width=1.2, alpha=0.5, epsilon=0.05, steps=20)
 Built = Learner | Fitted
 
 
+class Restored(NamedTuple):
+    """Samples, what is left of them, and what was made of that, (N, ...) each."""
+
+    true: Tensor
+    left: Tensor
+    made: Tensor
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """One method.
@@ -42,10 +50,12 @@ class Method:
     rate: of Adam.
     turns: the players of one round of training, in order.
     energy: (built, y) -> (N,).
-    atoms: what it composes samples of, (K, D) or (K, C, h, w), in an order that means something (a map) or not.
+    atoms: what it composes samples of, or each unit's couplings, (K, D) or (K, C, h, w), in an order that means
+        something (a map) or not.
     reconstruct: (built, y) -> like y.
     codes: (built, y) -> how much each code is used, (K,).
     sample: (built, num, generator) -> like y.
+    restore: (built, y, generator) -> samples that lost something, and what it makes of them.
     fill: (built, y, generator) -> what it says of some tokens that are hidden from it.
     """
 
@@ -59,6 +69,7 @@ class Method:
     reconstruct: Callable[[Any, Tensor], Tensor] | None = None
     codes: Callable[[Any, Tensor], Tensor] | None = None
     sample: Callable[[Any, int, torch.Generator], Tensor] | None = None
+    restore: Callable[[Any, Tensor, torch.Generator], Restored] | None = None
     fill: Callable[[Any, Tensor, torch.Generator], Filled] | None = None
 
 
@@ -84,6 +95,11 @@ def words(y: Tensor) -> Tensor:
     if not y.is_floating_point():
         return y
     return len(SPECIAL) + (resized(y, COARSE).flatten(1).clamp(0, 1) * (GREYS - 1)).round().long()
+
+
+def grey_levels(tokens: Tensor) -> Tensor:
+    """In [0, 1], of the words of images, (N, T): the inverse of `words`."""
+    return (tokens - len(SPECIAL)) / (GREYS - 1)
 
 
 def samples(y: Tensor, num: int, generator: torch.Generator) -> Tensor:

@@ -83,10 +83,17 @@ def test_every_method_learns_and_shows_what_it_learned(name: str, kind: Kind) ->
             assert method.reconstruct(one, y[:8]).shape == y[:8].shape
         if method.sample is not None:
             assert method.sample(one, 5, generator()).shape == (5, *y.shape[1:])
+        if method.restore is not None:
+            found = method.restore(one, y[:8], generator())
+            assert found.true.shape == found.left.shape == found.made.shape == (8, *y.shape[1:])
+            assert not torch.equal(found.left, found.true)
+            assert not torch.equal(found.made, found.left)
         if method.fill is not None:
             filled = method.fill(one, y[:8], generator())
             assert filled.hidden.any()
             assert torch.equal(filled.seen != y[:8], filled.hidden)
+        drawn = pictures(method, one, Shown(kind, y[:12], tuple(raw.shape[1:])), generator())
+        assert drawn or kind == "text"  # which has a page of guessed words instead
     if not isinstance(one, Fitted):
         assert set(one.players) == set(method.turns)
 
@@ -104,6 +111,7 @@ def test_pictures_fit_the_data(name: str) -> None:
         assert ("code_usage" in drawn) == (method.codes is not None)
         assert ("atoms" in drawn) == (kind != "plane" and method.atoms is not None)
         assert ("reconstructions" in drawn) == (kind != "plane" and method.reconstruct is not None)
+        assert ("restored" in drawn) == (kind != "plane" and method.restore is not None)
         for picture in drawn.values():
             assert picture.shape[2] == 3
             assert picture.std() > 1
