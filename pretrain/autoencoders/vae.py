@@ -109,7 +109,8 @@ class Variational(Learner):
         return math.log(num) + free_energy(torch.stack(energies), 1.0, 0)
 
     def at_mean(self, rows: Tensor) -> Tensor:
-        """The bound (N,) with -log p(y | z) at q's mean instead of its expectation: nothing is drawn."""
+        """-log p(y | z) at q's mean plus KL (N,): nothing is drawn. The bound has its expectation instead, so that this
+        is none: it may lie below -log p(y)."""
         q = self.posterior(rows)
         return self.reconstruction(rows, q.mean) + q.divergence(self.prior(rows))
 
@@ -137,7 +138,7 @@ class VAE(Variational):
         return self.negative_log_likelihood(rows, self.decoder(z))
 
     def energy(self, y: Tensor) -> Tensor:
-        """The bound (N,) of y (N, D) at the mean code; `importance_weighted` is nearer to -log p."""
+        """Of y (N, D) at the mean code, (N,), about -log p; `importance_weighted` is nearer."""
         return self.at_mean(y)
 
 
@@ -165,7 +166,7 @@ class ConditionalVAE(Variational):
         return self.negative_log_likelihood(y, self.decoder(torch.cat([x, z], 1)))
 
     def energy(self, x: Tensor, y: Tensor) -> Tensor:
-        """The bound (N,) of y (N, D) given x (N, X), at the mean code."""
+        """Of y (N, D) given x (N, X), at the mean code, (N,), about -log p."""
         return self.at_mean(torch.cat([x, y], 1))
 
     def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:

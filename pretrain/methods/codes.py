@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +57,8 @@ from pretrain.sparse import (
     DictionaryLearner,
     LCoD,
     PartialLISTA,
+    convolutional_energy,
+    convolutional_lasso,
     energy,
     fista,
     group_energy,
@@ -114,11 +117,23 @@ def _vqvae(y: Tensor) -> Built:
     return VQVAE(encoder, decoder, config)
 
 
-def _convolutional(y: Tensor, generator: torch.Generator) -> Built:
-    """Square filters, or of signals as images of one row, longer ones of one row."""
+def _filters(y: Tensor, generator: torch.Generator) -> Tensor:
+    """Square ones (16, C, h, w), or of signals as images of one row, longer ones of one row."""
     height, width = y.shape[2:]
     size = (1, min(32, width // 2)) if height == 1 else (min(9, height // 2, width // 2),) * 2
-    filters = unit_norm(torch.randn(16, y.shape[1], *size, generator=generator))
+    return unit_norm(torch.randn(16, y.shape[1], *size, generator=generator))
+
+
+def _convolutional(y: Tensor, generator: torch.Generator) -> Built:
+    return DictionaryLearner(
+        _filters(y, generator),
+        lambda y, w: fista(convolutional_lasso(y, w, ALPHA), 30),
+        lambda y, z, w: convolutional_energy(y, z, w, ALPHA),
+    )
+
+
+def _convolutional_psd(y: Tensor, generator: torch.Generator) -> Built:
+    filters = _filters(y, generator)
     return ConvolutionalPSD(filters, ShrinkEncoder(filters, 0.1))
 
 
@@ -169,6 +184,22 @@ def _sparse(build: Callable[[Tensor, torch.Generator], Built]) -> Method:
         atoms=lambda m: m.dictionary.T,
         reconstruct=lambda m, y: m.infer(y) @ m.dictionary.T,
         codes=lambda m, y: m.infer(y).abs().mean(0),
+    )
+
+
+def _convolved(
+    build: Callable[[Tensor, torch.Generator], Built], energy: Callable[[Any, Tensor], Tensor]
+) -> Method:
+    """Filters whose maps of codes are inferred."""
+    return Method(
+        build=build,
+        takes=SENSED,
+        prepare=as_pictures,
+        rate=2e-2,
+        energy=energy,
+        atoms=lambda m: m.dictionary,
+        reconstruct=lambda m, y: F.conv_transpose2d(m.infer(y), m.dictionary),
+        codes=lambda m, y: m.infer(y).abs().mean((0, 2, 3)),
     )
 
 
@@ -262,16 +293,8 @@ CODED: Mapping[str, Method] = {
         reconstruct=lambda m, y: m.encoder(y) @ m.dictionary.T,
         codes=lambda m, y: m.encoder(y).abs().mean(0),
     ),
-    "convolutional-psd": Method(
-        build=_convolutional,
-        takes=SENSED,
-        prepare=as_pictures,
-        rate=2e-2,
-        energy=lambda m, y: m.energy(y, m.infer(y)),
-        atoms=lambda m: m.dictionary,
-        reconstruct=lambda m, y: F.conv_transpose2d(m.infer(y), m.dictionary),
-        codes=lambda m, y: m.infer(y).abs().mean((0, 2, 3)),
-    ),
+    "convolutional-sparse-coding": _convolved(_convolutional, lambda m, y: m.free_energy(y)),
+    "convolutional-psd": _convolved(_convolutional_psd, lambda m, y: m.energy(y, m.infer(y))),
     "lista": _inference(lambda atoms: LISTA(atoms, ALPHA)),
     "partial-lista": _inference(lambda atoms: PartialLISTA(atoms, ALPHA)),
     "lcod": _inference(lambda atoms: LCoD(atoms, ALPHA)),

@@ -4,8 +4,8 @@
     PSD:      E(y, z) + beta / 2 ||z - Enc(y)||^2,        Enc(y)_m = g_m shrink(k_m (correlated with) y, theta_m)
 
 Shapes: y (N, C, H, W); filters d (M, C, h, w) of unit norm; maps z (N, M, H - h + 1, W - w + 1), so that every atom
-lies inside the image. Source: Kavukcuoglu, Sermanet, Boureau, Gregor, Mathieu and LeCun 2010 (NIPS); the encoder's
-smooth shrinkage is taken here in its sharp limit.
+lies inside the image. Source: Zeiler, Krishnan, Taylor and Fergus 2010 (CVPR); Kavukcuoglu, Sermanet, Boureau, Gregor,
+Mathieu and LeCun 2010 (NIPS) for PSD, whose encoder's smooth shrinkage is taken here in its sharp limit.
 """
 
 from __future__ import annotations

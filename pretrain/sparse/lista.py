@@ -1,8 +1,9 @@
 """LISTA: k steps of ISTA whose matrices are learned, so that few steps do the work of many.
 
-    z_1 = shrink(We y, theta)        z_{k+1} = shrink(We y + S z_k, theta)
+    z_1 = shrink(We_1 y, theta_1)        z_{k+1} = shrink(We_{k+1} y + S_k z_k, theta_{k+1})
 
-Source: Gregor and LeCun 2010 (ICML). We, S and one threshold per atom begin as ISTA's.
+Source: Gregor and LeCun 2010 (ICML), where all layers share We, S and theta (`tied`), and codes are the targets; here
+they need not, and the energy of the code is what is lowered. We, S and one threshold per atom begin as ISTA's.
 """
 
 from __future__ import annotations

@@ -67,6 +67,12 @@ def test_samples_in_a_plane_are_refused() -> None:
         fitted(y)
 
 
+@pytest.mark.parametrize("num", [1, 3])
+def test_as_few_samples_as_dimensions_are_refused(num: int) -> None:
+    with pytest.raises(torch.linalg.LinAlgError, match=f"{num} samples lie in a plane of 3"):
+        ICA(ICAConfig(dim=3)).fit(torch.randn(num, 3, generator=torch.Generator().manual_seed(0)))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.permutations(range(4)), st.lists(st.floats(0.1, 10), min_size=4, max_size=4), st.integers(0, 99))
 def test_amari_s_distance_ignores_order_and_scale(order: list[int], scale: list[float], seed: int) -> None:

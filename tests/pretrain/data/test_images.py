@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pretrain import data
+from pretrain.data.images import PHOTOGRAPHS
 from tests.pretrain.toys import generator
 
 
@@ -27,6 +28,14 @@ def test_patches_are_centred_and_repeat_with_their_seed() -> None:
     np.testing.assert_allclose(patches.mean(1), 0, atol=1e-5)
     assert float(patches.std()) == pytest.approx(1, rel=1e-3)
     assert torch.equal(patches, data.natural_patches(500, 12, generator()))
+
+
+def test_photographs_of_scikit_learn_are_grey_images() -> None:
+    for name in PHOTOGRAPHS:
+        image = data.natural_image(name)
+        assert image.shape == (427, 640)
+        assert 0 <= float(image.min()) < 0.1
+        assert 0.8 < float(image.max()) <= 1
 
 
 def test_whitening_flattens_the_spectrum() -> None:
