@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain.energies import Energy
-from pretrain.learner import step
+from pretrain.energies import Energy, QuadraticEnergy
+from pretrain.learner import Learner, step
 from pretrain.likelihood import (
     RBM,
     Coins,
@@ -18,7 +18,18 @@ from pretrain.likelihood import (
     RBMConfig,
 )
 from pretrain.likelihood.exact import draw, log_partition, probabilities
-from pretrain.samplers import BlockGibbs, Chain, Gibbs, Replay, ReplayConfig, Sampler
+from pretrain.samplers import (
+    HMC,
+    BlockGibbs,
+    Chain,
+    Gibbs,
+    HMCConfig,
+    Langevin,
+    LangevinConfig,
+    Replay,
+    ReplayConfig,
+    Sampler,
+)
 from tests.pretrain.likelihood.toys import generator, gradient, ising, states
 
 FAIR = Coins(torch.full((4,), 0.5, dtype=torch.float64))
@@ -123,3 +134,28 @@ def test_a_machine_learns_what_independent_coins_cannot() -> None:
         step(learner, optimiser, data, draws)
     surprise = float((model(data).mean() + log_partition(model, states())).detach())
     assert surprise < 0.7 * -float(Coins.like(data).log_prob(data).mean())
+
+
+@pytest.mark.parametrize("how", ["cd-langevin", "cd-hmc", "pcd-hmc"])
+def test_chains_that_follow_the_gradient_teach_a_gaussian_its_precision(how: str) -> None:
+    draw = generator()
+    mixing = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [-0.5, 0.3, 0.7]])
+    data = torch.randn(4000, 3, generator=draw) @ mixing.T
+    want = torch.linalg.inv(torch.cov(data.T))
+    model = QuadraticEnergy(3)
+    sampler = (
+        Langevin(LangevinConfig(step=0.3)) if how == "cd-langevin" else HMC(HMCConfig(step=0.2, leaps=5))
+    )
+    learner: Learner = ContrastiveDivergence(model, sampler, 3)
+    if how == "pcd-hmc":
+        chains = Replay(ReplayConfig(size=4000), lambda num, g: torch.randn(num, 3, generator=g), draw)
+        learner = PersistentContrastiveDivergence(model, sampler, chains)
+    adam = torch.optim.Adam(learner.parameters(), 0.02)
+    for k in range(400):
+        adam.param_groups[0]["lr"] = 0.02 * (1 - k / 400)
+        step(learner, adam, data, draw)
+
+    def error(precision: Tensor) -> float:
+        return float((precision - want).norm() / want.norm())
+
+    assert error(model.precision().detach()) < 0.05 < error(torch.eye(3))
