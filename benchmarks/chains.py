@@ -35,11 +35,20 @@ class Net(nn.Module):
 def chains_ratio(chains: int = 1024, steps: int = 20, looped: int = 8, repeats: int = 3) -> dict[str, float]:
     """Seconds of `chains` chains in a loop over seconds in one batch, and both, for HMC and Langevin (MALA).
 
-    The best of `repeats` repetitions of each, in turns, so that other work slows both alike.
+    On one thread; the best of `repeats` repetitions of each, in turns, so that other work slows both alike.
 
     Args:
         looped: chains of the loop that are run; its time is multiplied by chains / looped.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _ratios(chains, steps, looped, repeats)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _ratios(chains: int, steps: int, looped: int, repeats: int) -> dict[str, float]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         energy = Net()
