@@ -103,14 +103,34 @@ def lane_mask(left: Tensor) -> Tensor:
 
 
 @compiled
+def reaches(speed: float, length: float, width: float) -> tuple[float, float, float]:
+    """Metres: L_t / 2, 1.5 v + 1 and b_t / 2 of the module's docstring."""
+    return (
+        max(length - OVERLAP_TOLERANCE, 0.0) / 2,
+        HEADWAY * speed + STANDSTILL_GAP,
+        max(width - OVERLAP_TOLERANCE, 0.0) / 2,
+    )
+
+
+@compiled
+def along_at(ahead: float, half_length: float, safe: float) -> float:
+    """m_f at a point `ahead` (at least 0) of an ego with these reaches."""
+    return min(max(1 + (half_length - ahead) / safe, 0.0), 1.0)
+
+
+@compiled
+def across_at(left: float, width: float, half_width: float) -> float:
+    """m_l at a point to the `left` (at least 0) of an ego with this width and reach."""
+    return min(max((width - left) / (width - half_width), 0.0), 1.0)
+
+
+@compiled
 def costs_of_image(
     image: NDArray[np.uint8], px_per_m: float, speed: float, length: float, width: float
 ) -> tuple[float, float, float]:
     """The three costs of one uint8 image (3, H, W); see the module's docstring."""
     rows, columns = image.shape[1], image.shape[2]
-    half_length = max(length - OVERLAP_TOLERANCE, 0.0) / 2
-    half_width = max(width - OVERLAP_TOLERANCE, 0.0) / 2
-    safe = HEADWAY * speed + STANDSTILL_GAP
+    half_length, safe, half_width = reaches(speed, length, width)
     row, column = (rows - 1) / 2, (columns - 1) / 2
     reach = max(half_length + safe, length / 2) * px_per_m
     r0, r1 = max(0, math.ceil(row - reach)), min(rows, math.floor(row + reach) + 1)
@@ -119,12 +139,12 @@ def costs_of_image(
     across, aside = np.empty(k1 - k0), np.empty(k1 - k0)
     for k in range(k1 - k0):
         left = abs(column - (k0 + k)) / px_per_m
-        across[k] = min(max((width - left) / (width - half_width), 0.0), 1.0) / 255
+        across[k] = across_at(left, width, half_width) / 255
         aside[k] = max(1 - left / (LANE_WIDTH / 2), 0.0) / 255
     proximity = lane = off_road = 0.0
     for r in range(r0, r1):
         ahead = abs(row - r) / px_per_m
-        along = min(max(1 + (half_length - ahead) / safe, 0.0), 1.0)
+        along = along_at(ahead, half_length, safe)
         near = 0.0
         for k in range(k1 - k0):
             near = max(near, across[k] * image[1, r, k0 + k])

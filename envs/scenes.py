@@ -24,16 +24,16 @@ from torch import Tensor
 
 from envs.compiled import compiled
 from envs.costs import (
-    HEADWAY,
     LANE_WIDTH,
-    OVERLAP_TOLERANCE,
-    STANDSTILL_GAP,
     Costs,
+    across_at,
     across_mask,
+    along_at,
     along_mask,
     beside_mask,
     lane_mask,
     pixel_grid,
+    reaches,
 )
 from envs.parallel import for_ranges
 from envs.units import View
@@ -193,16 +193,14 @@ def _look(
         dx, dy = observer[b, t, 0] - poses[row, 0], observer[b, t, 1] - poses[row, 1]
         c, s, cos, sin = math.cos(heading), math.sin(heading), math.cos(turned), math.sin(turned)
         first_ahead, first_left = dx * c + dy * s, dy * c - dx * s
-        half_length, width = max(size[b, 0] - OVERLAP_TOLERANCE, 0.0) / 2, size[b, 1]
-        slope = width - max(width - OVERLAP_TOLERANCE, 0.0) / 2
-        safe = HEADWAY * poses[row, 3] + STANDSTILL_GAP
+        width = size[b, 1]
+        half_length, safe, half_width = reaches(poses[row, 3], size[b, 0], width)
         for m in range(num_futures):
             place, doubt, num = points[m, b, t], variance[m, b, t], num_points[m, b, t]
-            for p in range(num):  # without a branch: several points at once
+            for p in range(num):  # no branches, which took longer
                 f, a = place[p, 0], place[p, 1]
                 ahead, left = abs(first_ahead + f * cos - a * sin), abs(first_left + f * sin + a * cos)
-                along = min(max(1 + (half_length - ahead) / safe, 0.0), 1.0)
-                near[p] = along * min(max((width - left) / slope, 0.0), 1.0)
+                near[p] = along_at(ahead, half_length, safe) * across_at(left, width, half_width)
                 in_view[p] = doubt[p] * (ahead <= furthest) * (left <= aside)
             spread[m, row] = in_view[:num].sum()
             for k in range(num_masks):

@@ -132,9 +132,13 @@ def _made(setting: Setting, name: str, seed: int | None) -> Agent:
     return entrant.make(seed_folder(setting.out, seed), 0 if seed is None else seed, setting.device)
 
 
+def _latency_file(out: Path, entrant: Entrant, seed: int | None) -> Path:
+    return _drives_folder(out, seed) / f"{entrant.name}, {LATENCY_FILE}"
+
+
 def _time(setting: Setting, entrant: Entrant, seed: int | None) -> None:
     """Measure how long an agent takes for a decision about one car, unless that was done."""
-    path = _drives_folder(setting.out, seed) / f"{entrant.name}, {LATENCY_FILE}"
+    path = _latency_file(setting.out, entrant, seed)
     if not path.exists():
         seconds = latency(_made(setting, entrant.name, seed), [read_parquet(setting.files[0])])
         with atomic_path(path) as temporary:
@@ -169,8 +173,7 @@ def _costs(setting: Setting, drivers: Sequence[tuple[Entrant, int | None]]) -> d
             spent = sum(
                 seconds_spent(seed_folder(setting.out, seed) / training.name) or 0.0 for training in needed
             )
-        timed = _drives_folder(setting.out, seed) / f"{entrant.name}, {LATENCY_FILE}"
-        seconds = json.loads(timed.read_text())["seconds"]
+        seconds = json.loads(_latency_file(setting.out, entrant, seed).read_text())["seconds"]
         found.setdefault(entrant.name, []).append({"latency_s": seconds, "training_s": spent})
     return {
         name: {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

@@ -61,7 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "imagine": imagine,
     "bench": bench,
 }
-SPINS = "1000"  # turns of a waiting loop, some 10 microseconds
+SPINS = "1000"  # turns of a waiting loop
 DESCRIPTION = """Learn to drive from recorded traffic without touching it.
 
 headway learns how traffic moves, trains a policy in the futures it imagines, and then drives an invisible car among

@@ -136,7 +136,7 @@ class SeparatedModel(ForwardModel[Scene]):
         return self._config
 
     def in_bfloat16(self) -> SeparatedModel:
-        """A copy that finds accelerations in bfloat16; what moves, and how far, is still known to the last bit."""
+        """A copy that finds accelerations in bfloat16; places, velocities and pictures stay as they are."""
         model = copy.deepcopy(self)
         for part in UNROLLED:
             if hasattr(model, part):
