@@ -41,6 +41,13 @@ def followed(energy: Energy, y: Tensor, num_steps: int = 200, length: float = 0.
     return y
 
 
+def top_of(energy: Energy, data: Tensor) -> float:
+    """Four times as far above the lowest energy of data as nearly all of them: a log density may fall by 10,000."""
+    with torch.no_grad():
+        low = energy(data)
+    return float(low.min() + 4 * (low.quantile(0.99) - low.min()))
+
+
 def draw(
     axes: Axes,
     energy: Energy,
@@ -48,13 +55,17 @@ def draw(
     title: str,
     made: Tensor | None = None,
     reach: tuple[float, float] = (-REACH, REACH),
+    top: float = math.inf,
 ) -> None:
-    """The root of the surface, its field -dF/dy (arrows of one length), data in white, what was made in orange."""
+    """The root of the surface, its field -dF/dy (arrows of one length), data in white, what was made in orange.
+
+    Energies above `top` are of one colour, see `top_of`.
+    """
     side = torch.linspace(*reach, 121)
     grid = torch.cartesian_prod(side, side)
     with torch.no_grad():
         surface = energy(grid).view(121, 121).T.numpy()
-    relief = np.sqrt(surface - surface.min())  # the root shows the bottom better
+    relief = np.sqrt(surface.clip(max=top) - surface.min())  # the root shows the bottom better
     levels = np.linspace(0, max(np.quantile(relief, 0.97), 0.03), 25)
     axes.contourf(side.numpy(), side.numpy(), relief, levels=levels, extend="max", cmap="viridis")
     coarse = torch.linspace(*reach, 19)[1:-1]

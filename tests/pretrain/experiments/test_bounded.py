@@ -19,5 +19,9 @@ def test_it_runs_quickly_and_its_claims_are_of_its_numbers() -> None:
         "mixture",
         "ica",
     }  # no training needed
+    for ending in ("off_sklearn", "inverse_error", "above_sklearn", "mixing/ica"):
+        claims = [claim for claim in EXPERIMENT.claims if claim.better.endswith(ending)]
+        assert claims
+        assert all(claim.holds(numbers) for claim in claims), ending
     assert pictures["surfaces"].dtype == np.uint8
     assert pictures["surfaces"].std() > 20

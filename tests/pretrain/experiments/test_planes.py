@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain.experiments.planes import followed, ranked_below
+from pretrain.experiments.planes import draw, followed, ranked_below, top_of
 
 
 def test_ranks_are_the_share_of_pairs_in_order() -> None:
@@ -26,3 +26,23 @@ def test_the_field_leads_to_the_bottom_whatever_its_slope_and_nowhere_where_it_i
         ended = followed(lambda y, s=scale: s * y.square().sum(1), start)
         np.testing.assert_allclose(ended, 0, atol=5e-3)
     assert torch.equal(followed(lambda y: 0 * y.sum(1), start), start)
+
+
+def test_the_top_is_four_times_as_high_as_nearly_all_data() -> None:
+    data = torch.linspace(0, 10, 101)[:, None].expand(-1, 2)
+    assert top_of(lambda y: y[:, 0] - 3, data) == pytest.approx(-3 + 4 * 9.9)
+
+
+def test_a_drawn_relief_is_not_flattened_by_one_high_corner() -> None:
+    from matplotlib.figure import Figure
+
+    def energy(y: torch.Tensor) -> torch.Tensor:
+        return y.square().sum(1) + 1e6 * (y[:, 0] > 1)
+
+    data = torch.zeros(2, 2)
+    shades = []
+    for top in (4.0, torch.inf):
+        axes = Figure().add_subplot()
+        draw(axes, energy, data, "", top=top)
+        shades.append(axes.collections[0].get_array()[1])  # the second of its levels
+    assert shades[0] < 1 < 10 < shades[1]
