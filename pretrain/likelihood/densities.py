@@ -49,8 +49,21 @@ class Gaussian:
 
     @classmethod
     def like(cls, y: Tensor) -> Self:
-        """With the data's mean and covariance."""
-        return cls(y.mean(0), y.T.cov())
+        """With the data's mean and covariance, of samples y (N, D).
+
+        Raises:
+            torch.linalg.LinAlgError: the samples lie in a plane, as D or fewer always do: no density is like them.
+        """
+        num, dim = y.shape
+        if num <= dim:
+            raise torch.linalg.LinAlgError(
+                f"{num} samples lie in a plane of {dim} dimensions; more than {dim} are needed"
+            )
+        covariance = y.T.cov().reshape(dim, dim)
+        variances = torch.linalg.eigvalsh(covariance)
+        if variances[0] <= variances[-1] * torch.finfo(y.dtype).eps:
+            raise torch.linalg.LinAlgError("the samples lie in a plane; project them on it first")
+        return cls(y.mean(0), covariance)
 
     def sample(self, num: int, generator: torch.Generator) -> Tensor:
         return self.mean + normal(self.mean.expand(num, -1), generator) @ self.root.T

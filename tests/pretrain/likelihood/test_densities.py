@@ -35,3 +35,23 @@ def test_a_gaussian_is_torch_s() -> None:
     np.testing.assert_allclose(y.mean(0), mean, atol=0.03)
     np.testing.assert_allclose(y.T.cov(), root @ root.T, atol=0.05)
     np.testing.assert_allclose(Gaussian.like(y).root @ Gaussian.like(y).root.T, y.T.cov(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("num", [1, 2, 3])
+def test_as_few_samples_as_dimensions_are_refused(num: int) -> None:
+    with pytest.raises(torch.linalg.LinAlgError, match=f"^{num} samples lie in a plane of 3 .*; more than 3"):
+        Gaussian.like(torch.randn(num, 3, generator=generator()))
+
+
+def test_one_more_sample_is_enough_and_so_is_one_dimension() -> None:
+    y = torch.randn(4, 3, generator=generator(), dtype=torch.float64)
+    assert Gaussian.like(y).log_prob(y).isfinite().all()
+    line = y[:, :1]
+    want = torch.distributions.Normal(line.mean(), line.std()).log_prob(line)[:, 0]
+    np.testing.assert_allclose(Gaussian.like(line).log_prob(line), want)
+
+
+def test_samples_in_a_plane_are_refused() -> None:
+    y = torch.randn(50, 2, generator=generator()) @ torch.randn(2, 3, generator=generator())
+    with pytest.raises(torch.linalg.LinAlgError, match="in a plane; project"):
+        Gaussian.like(y)
