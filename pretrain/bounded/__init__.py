@@ -4,6 +4,7 @@ from pretrain.bounded.ica import ICA, ICAConfig, amari_distance
 from pretrain.bounded.kmeans import KMeans, KMeansConfig
 from pretrain.bounded.mixture import GaussianMixture, GaussianMixtureConfig
 from pretrain.bounded.pca import PCA, PCAConfig
+from pretrain.bounded.whitened_ica import WhitenedICA, WhitenedICAConfig
 
 __all__ = [
     "ICA",
@@ -14,5 +15,7 @@ __all__ = [
     "KMeans",
     "KMeansConfig",
     "PCAConfig",
+    "WhitenedICA",
+    "WhitenedICAConfig",
     "amari_distance",
 ]

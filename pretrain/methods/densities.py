@@ -20,6 +20,8 @@ from pretrain.bounded import (
     KMeans,
     KMeansConfig,
     PCAConfig,
+    WhitenedICA,
+    WhitenedICAConfig,
 )
 from pretrain.energies import MLPEnergy, MLPEnergyConfig
 from pretrain.flows import RealNVP, RealNVPConfig, SplineFlow, SplineFlowConfig
@@ -70,6 +72,10 @@ def net(y: Tensor) -> MLPEnergy:
 def _num_means(y: Tensor) -> int:
     """Codes of K-means: 48, fewer in the plane, and no more than one for four samples."""
     return min(at_most(y, 6) * 8, max(1, len(y) // 4))
+
+
+def _whitened_ica(y: Tensor) -> Built:
+    return WhitenedICA(WhitenedICAConfig(dim=y.shape[1], num_components=at_most(y, 2 * CODES)))
 
 
 def _ebgan(y: Tensor, generator: torch.Generator) -> Built:
@@ -141,7 +147,11 @@ DENSITIES: Mapping[str, Method] = {
         codes=lambda m, y: m.weights,
         sample=lambda m, num, generator: m.sample(num, generator),
     ),
-    "ica": Method(build=lambda y, g: ICA(ICAConfig(dim=y.shape[1])), takes=("plane",)),
+    "ica": Method(
+        build=lambda y, g: ICA(ICAConfig(dim=2)) if y.shape[1] == 2 else _whitened_ica(y),
+        takes=("plane", "patches"),
+        atoms=lambda m: m.atoms(),
+    ),
     # flows
     "realnvp": Method(
         build=lambda y, g: RealNVP(RealNVPConfig(dim=y.shape[1])),

@@ -57,7 +57,7 @@ def test_every_trainable_class_has_a_name() -> None:
     for module in pkgutil.walk_packages(pretrain.__path__, "pretrain."):
         if ".experiments" not in module.name:
             importlib.import_module(module.name)
-    types = {type(built(method, method.prepare(data(method.takes[0])))) for method in METHODS.values()}
+    types = {type(built(METHODS[name], METHODS[name].prepare(data(kind)))) for name, kind in CASES}
     for one in subclasses(Learner) | subclasses(Fitted):
         ours = one.__module__.startswith("pretrain.") and ".experiments" not in one.__module__
         if ours and not inspect.isabstract(one):
