@@ -61,6 +61,40 @@ def cells(part: Part) -> list[str]:
     ]
 
 
+class Ending(NamedTuple):
+    """Failed drives that ended alike."""
+
+    name: str
+    drives: int
+    avoidable: int  # of them, those of cars that somebody brought home
+
+
+ENDINGS_HEADER = ("failed drives", "number", "avoidable")
+
+
+def endings(runs: Sequence[Run], driven_home: NDArray[np.bool_]) -> list[Ending]:
+    """How the failed drives of some runs ended, added up, and which of them were avoidable.
+
+    Args:
+        driven_home: (D,) cars that somebody else brought home; what one of the runs brought home counts anyway.
+    """
+    home = driven_home | np.any([run.outcomes.succeeded() for run in runs], axis=0)
+    ended = np.array([_ended(run.outcomes) for run in runs])  # (runs, D)
+
+    def counted(name: str, which: NDArray[np.bool_]) -> Ending:
+        return Ending(name, int(which.sum()), int((which & home).sum()))
+
+    kinds = ("collision, at fault", "collision, hit from behind", "off road", "out of time")
+    parts = [counted(name, ended == name) for name in kinds]
+    return [counted("all", np.isin(ended, kinds)), *(part for part in parts if part.drives)]
+
+
+def _ended(out: Outcomes) -> NDArray[np.str_]:
+    fault = np.where(out.contacts["paper"].at_fault, ", at fault", ", hit from behind")
+    ending = out.ending()
+    return np.where(ending == "collision", np.char.add("collision", fault), ending)
+
+
 def _count(out: Outcomes, chosen: NDArray[np.bool_]) -> tuple[int, ...]:
     ending = out.ending()
     collided = chosen & (ending == "collision")

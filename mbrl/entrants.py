@@ -96,7 +96,12 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
             Entrant(name, "planned through the model", _planning(name, preset), planned.trained)
             for name, planned in PLANNED.items()
         ),
-        Entrant(ORACLE, "planned with the recorded future", _oracle(preset), seeded=False),
+        Entrant(
+            ORACLE,
+            "planned with the recorded future",
+            lambda folder, seed, device: oracle(preset, device),
+            seeded=False,
+        ),
         *(
             Entrant(name, "learned by driving", _by_sb3(name), name, interaction=rl_steps)
             for name in ("ppo", "sac")
@@ -179,10 +184,8 @@ def _planning(name: str, preset: Preset) -> Make:
     return make
 
 
-def _oracle(preset: Preset) -> Make:
-    def make(folder: Path, seed: int, device: str) -> Agent:
-        stride, planner = model_training(preset).model.timing.stride, _gradient(policy_training(preset))
-        foresight = RecordedFuture(planner.config.horizon, stride, off_road_weight=WITH_U.off_road_weight)
-        return PlanningAgent(planner, foresight, ORACLE, frames=1, stride=stride, device=device)
-
-    return make
+def oracle(preset: Preset, device: str = "cpu") -> PlanningAgent:
+    """The gradient planner in the recorded future."""
+    stride, planner = model_training(preset).model.timing.stride, _gradient(policy_training(preset))
+    foresight = RecordedFuture(planner.config.horizon, stride, off_road_weight=WITH_U.off_road_weight)
+    return PlanningAgent(planner, foresight, ORACLE, frames=1, stride=stride, device=device)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import Human, NoAction
-from agents.breakdown import Part, breakdown, human_left_lane, start_lanes
+from agents.breakdown import Ending, Part, breakdown, endings, human_left_lane, start_lanes
 from agents.evaluate import Evaluation, evaluate
 from benchmarks import who_fails
 from envs.formats import write_parquet
@@ -97,6 +97,35 @@ def test_lanes_of_a_site_that_nobody_knows_are_left_out() -> None:
     assert names == ["all", "their human had left its lane by then"]
 
 
+def test_a_failure_was_avoidable_if_somebody_drove_that_car_home(evaluation: Evaluation) -> None:
+    numbers = evaluation.vehicle_id[evaluation.drives.vehicle]
+    assert endings(evaluation.runs[:1], numbers == 7) == [
+        Ending("all", 3, 1),
+        Ending("collision, at fault", 1, 0),
+        Ending("collision, hit from behind", 1, 0),
+        Ending("off road", 1, 1),
+    ]
+    nobody = np.zeros(len(numbers), bool)
+    assert endings(evaluation.runs, nobody)[0] == Ending("all", 3, 3), "the human brings home every car"
+    twice = [*evaluation.runs[:1], *evaluation.runs[:1]]
+    assert endings(twice, numbers == 7)[0] == Ending("all", 6, 2)
+
+
+def test_who_knows_the_future_goes_along_in_a_queue_that_slows_down(tmp_path, capsys) -> None:
+    """Three cars, 20 m apart, go over from 10 to 6 m/s; who keeps its speed collides, but for the first.
+
+    The oracle mends that for the second; behind the third there is nobody for whom it would go on.
+    """
+    speed = np.clip(10 - np.maximum(np.arange(449) - 40, 0) * 0.1, 6, 10)
+    path = tmp_path / "queue.parquet"
+    queue = (Track(k, along(speed, num=450, x0=70.0 - 20 * k), in_lane(2)) for k in (1, 2, 3))
+    write_parquet(scenes.recording_of(*queue), path)
+    who_fails.main(["no-action", "--split", "all", "--recording", str(path), "--oracle"])
+    said = capsys.readouterr().out
+    assert "| all | 3 | 66.7 | 2 (0) |" in said, "the scene"
+    assert "| failed drives | number | avoidable |\n| --- | --- | --- |\n| all | 2 | 1 |" in said
+
+
 def test_the_script_says_it_in_markdown(evaluation: Evaluation, tmp_path, capsys) -> None:
     path = tmp_path / "scene.parquet"
     write_parquet(evaluation.recordings[0], path)
@@ -105,3 +134,8 @@ def test_the_script_says_it_in_markdown(evaluation: Evaluation, tmp_path, capsys
     assert "| all | 5 | 60.0 | 2 (1) | 1 | 0 |" in said
     assert "| began on the ramp or in the lane beside it | 2 | 50.0 | 0 (0) | 1 | 0 |" in said
     assert "hit from behind): 50 % of the collisions" in said
+    assert "avoidable" not in said
+    who_fails.main(["no-action", "--split", "all", "--recording", str(path), "--oracle"])
+    assert (
+        "| failed drives | number | avoidable |\n| --- | --- | --- |\n| all | 3 |" in capsys.readouterr().out
+    )
