@@ -1,7 +1,8 @@
 """The command `headway`: its subcommands (mbrl.commands), how they are parsed and run, and how they fail.
 
 Help stays fast because nothing heavy is imported here. An error that is the user's to mend is one line on standard
-error and exit code 2; an experiment whose claims do not hold exits with 1, an interrupted command with 130.
+error and exit code 2; an experiment whose claims do not hold exits with 1, an interrupted command with 130, a
+terminated one with 143; both clean up behind themselves.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import functools
 import io
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
@@ -104,15 +107,36 @@ def _parse(arguments: list[str]) -> Callable[[], None] | int:
         return 2
 
 
+class _Terminated(BaseException):
+    """SIGTERM: whatever is open is closed on the way out, as after Ctrl-C."""
+
+
+@contextlib.contextmanager
+def _raised_when_terminated() -> Iterator[None]:
+    """SIGTERM raises _Terminated, where signals can be caught at all."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _run(command: Callable[[], None], *, can_resume: bool) -> int:
     try:
-        command()
+        with _raised_when_terminated():
+            command()
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(
-            "headway: interrupted" + ("; the same command continues" if can_resume else ""), file=sys.stderr
-        )
-        return 130
+    except (KeyboardInterrupt, _Terminated) as error:
+        how, code = ("terminated", 143) if isinstance(error, _Terminated) else ("interrupted", 130)
+        print(f"headway: {how}" + ("; the same command continues" if can_resume else ""), file=sys.stderr)
+        return code
     except Disproved as error:
         _complain(str(error))
         return 1

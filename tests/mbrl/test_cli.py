@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -279,6 +282,23 @@ def test_interruption(name: str, continues: bool, fails: Any, capsys: pytest.Cap
     fails(name, KeyboardInterrupt())
     assert main([name]) == 130
     assert ("the same command continues" in only_line(capsys.readouterr().err)) == continues
+
+
+def test_what_is_terminated_cleans_up_behind_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work(*_: object, **__: object) -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_path):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    monkeypatch.setattr("mbrl.demo.run_demo", work)
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 143
+    assert only_line(capsys.readouterr().err) == "headway: terminated; the same command continues"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 # ---- output paths are checked before the work ----
