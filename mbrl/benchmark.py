@@ -112,7 +112,7 @@ def _drivers(
     return [
         Driver(
             entrant.name, seed, _drives_folder(setting.out, seed) / f"{entrant.name}, {condition}.npz",
-            partial(_made, setting, entrant.name, seed),
+            partial(_made, setting, entrant.name, seed), entrant.at_once,
         )
         for entrant, seed in drivers
     ]  # fmt: skip

@@ -25,6 +25,7 @@ class Driver(NamedTuple):
     seed: int | None
     file: Path  # of the drives
     make: Callable[[], Agent]  # importable by name, with its arguments (functools.partial)
+    at_once: int = 256  # cars
 
 
 def still_to_drive(drivers: Sequence[Driver], files: Sequence[Path], **options: Any) -> list[Job]:
@@ -51,7 +52,7 @@ def _drive(driver: Driver, files: Sequence[Path], options: dict[str, Any], progr
             if what == agent.name:  # not the human, who says which cars can be driven
                 bar.reach(100 * done // total)
 
-        evaluation = _evaluate(agent, files, {**options, "progress": report})
+        evaluation = _evaluate(agent, files, {**options, "num_egos": driver.at_once, "progress": report})
     driver.file.parent.mkdir(parents=True, exist_ok=True)
     save_outcomes(driver.file, evaluation.runs[0].outcomes)
 

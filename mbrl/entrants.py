@@ -29,6 +29,7 @@ from planners.base import Planner
 SHARES = (0.05, 0.2)  # of the training cars, besides all
 NO_U: Method = "mpur-no-uncertainty"
 ORACLE = "oracle (knows the future)"
+PLANS_AT_ONCE = 32  # imagined futures of more cars leave the caches, and take twice as long
 Make = Callable[[Path, int, str], Agent]  # of the folder of a seed, the seed and a device
 
 
@@ -43,6 +44,7 @@ class Entrant:
     seeded: bool = True  # whether a seed makes a difference
     share: float = 1.0  # of the training cars
     interaction: int = 0  # environment steps it consumes in training
+    at_once: int = 256  # cars that it drives
 
     def seeds(self, seeds: Sequence[int]) -> Sequence[int | None]:
         """The seeds it drives with."""
@@ -93,7 +95,10 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
             for share in SHARES
         ),
         *(
-            Entrant(name, "planned through the model", _planning(name, preset), planned.trained)
+            Entrant(
+                name, "planned through the model", _planning(name, preset), planned.trained,
+                at_once=PLANS_AT_ONCE,
+            )
             for name, planned in PLANNED.items()
         ),
         Entrant(
@@ -101,6 +106,7 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
             "planned with the recorded future",
             lambda folder, seed, device: oracle(preset, device),
             seeded=False,
+            at_once=PLANS_AT_ONCE,
         ),
         *(
             Entrant(name, "learned by driving", _by_sb3(name), name, interaction=rl_steps)
