@@ -29,7 +29,7 @@ from planners.base import Planner
 SHARES = (0.05, 0.2)  # of the training cars, besides all
 NO_U: Method = "mpur-no-uncertainty"
 ORACLE = "oracle (knows the future)"
-PLANS_AT_ONCE = 32  # imagined futures of more cars leave the caches, and take twice as long
+PLANS_AT_ONCE = 32  # imagined futures of more cars leave the caches, and take half as long again
 Make = Callable[[Path, int, str], Agent]  # of the folder of a seed, the seed and a device
 
 
