@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.context import Context, context_of_observation, scaled
-from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT
+from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, ORDINARY_ACTION, effort
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
@@ -22,7 +22,8 @@ from planners.dynamics import Dynamics
 from planners.objective import Cost
 from planners.space import Box
 
-ORDINARY = (1.5, 0.005)  # m/s^2, 1/m: actions that are nothing special
+EFFORT_WEIGHT = 0.01
+PROGRESS_WEIGHT = 0.005  # per m/s
 
 
 class Situation(NamedTuple):
@@ -56,18 +57,26 @@ class Driving(Dynamics):
 
 @dataclass(frozen=True)
 class SceneCost:
-    """The cost of poses (R, T, 4) among scenes: the mean of C (envs.costs) over masks and futures."""
+    """The cost of poses (R, T, 4) and actions (R, T, 2) among scenes.
+
+        mean over masks and futures of C (envs.costs)  +  w_effort effort(a)  -  w_progress v
+
+    Without effort, the faintest C is worth the hardest braking; without progress, nobody who stands drives on.
+    """
 
     scenes: Scenes
     lane_weight: float = LANE_WEIGHT
     off_road_weight: float = OFF_ROAD_WEIGHT
+    effort_weight: float = 0.0
+    progress_weight: float = 0.0
 
     def __call__(self, poses: Tensor, actions: Tensor) -> Tensor:
         """(R, T)."""
         by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
         seen = self.scenes.seen_by(by_start)
         total = self.scenes.costs(by_start, seen).total(self.lane_weight, self.off_road_weight)
-        return self.judged(total, seen).flatten(0, 1)
+        own = self.effort_weight * effort(actions) - self.progress_weight * poses[..., 3]
+        return self.judged(total, seen).flatten(0, 1) + own
 
     def judged(self, total: Tensor, seen: Seen) -> Tensor:
         """(N, B, T) of C (K, M, N, B, T), and of what is seen of the scenes."""
@@ -78,7 +87,7 @@ def action_space(size: Tensor) -> Box:
     """What vehicles of sizes (B, 2) can do: accelerations in m/s^2 and curvatures in 1/m, (B, 1, 2)."""
     scale = torch.from_numpy(limit_scale(size[:, 0].double().cpu().numpy())).to(size)
     high = scale[:, None, None] * size.new_tensor([MAX_ACCELERATION, MAX_CURVATURE])
-    return Box(-high, high, torch.minimum(size.new_tensor(ORDINARY).expand_as(high), high))
+    return Box(-high, high, torch.minimum(size.new_tensor(ORDINARY_ACTION).expand_as(high), high))
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,8 @@ class RecordedFuture:
     stride: int
     lane_weight: float = LANE_WEIGHT
     off_road_weight: float = OFF_ROAD_WEIGHT
+    effort_weight: float = EFFORT_WEIGHT
+    progress_weight: float = PROGRESS_WEIGHT
 
     def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:
         world, vehicle, now = replay.world, replay.vehicle[egos], context.now()
@@ -105,7 +116,9 @@ class RecordedFuture:
         others = scaled(np.ascontiguousarray(pictures[:, :, 1]), now.device)[None, None]
         scenes = Scenes.of(others, poses, context.frames[-1][:, ::2], now, context.size, replay.view)
 
-        cost = SceneCost(scenes, self.lane_weight, self.off_road_weight)
+        cost = SceneCost(
+            scenes, self.lane_weight, self.off_road_weight, self.effort_weight, self.progress_weight
+        )
         return Situation(Driving(world.dt, self.stride), cost, now)
 
 

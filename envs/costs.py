@@ -35,6 +35,7 @@ LANE_WIDTH = 3.7  # m; the lane mask reaches half of it
 COLLISION_THRESHOLD = 0.99
 LANE_WEIGHT = 0.2
 OFF_ROAD_WEIGHT = 0.2
+ORDINARY_ACTION = (1.5, 0.005)  # m/s^2, 1/m: nothing special
 
 
 class Costs(NamedTuple):
@@ -47,6 +48,11 @@ class Costs(NamedTuple):
     def total(self, lane_weight: float = LANE_WEIGHT, off_road_weight: float = OFF_ROAD_WEIGHT) -> Tensor:
         """C = proximity + lane_weight * lane + off_road_weight * off_road."""
         return self.proximity + lane_weight * self.lane + off_road_weight * self.off_road
+
+
+def effort(actions: Tensor) -> Tensor:
+    """(a / 1.5 m/s^2)^2 + (k / 0.005 1/m)^2 (...) of accelerations and curvatures (..., 2)."""
+    return (actions / actions.new_tensor(ORDINARY_ACTION)).square().sum(-1)
 
 
 def pixel_grid(view: View, like: Tensor) -> tuple[Tensor, Tensor]:

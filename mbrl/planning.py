@@ -1,10 +1,10 @@
 """What planners need of a forward model: dynamics, and a cost with the uncertainty of policy training.
 
-    J = sum_t  gamma^t [ 1/(K M) sum_k,m C(s_t^k,m)  +  lambda 1/M sum_m U_t^m ]
+    J = sum_t  gamma^t [ 1/(K M) sum_k,m C(s_t^k,m)  +  lambda 1/M sum_m U_t^m  +  w_e effort(a_t)  -  w_p v_t ]
 
-C and U are those of mbrl.policy_losses and mbrl.uncertainty. The separated model's scenes do not depend on the plan:
-they are drawn once and read by all candidates (envs.scenes). Other models would have to be unrolled for each candidate,
-and are refused.
+C and U are those of mbrl.policy_losses and mbrl.uncertainty, effort and progress are in agents.planning. The separated
+model's scenes do not depend on the plan: they are drawn once and read by all candidates (envs.scenes). Other models
+would have to be unrolled for each candidate, and are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.planning import Driving, Foresight, PlanningAgent, SceneCost, Situation
+from agents.planning import (
+    EFFORT_WEIGHT,
+    PROGRESS_WEIGHT,
+    Driving,
+    Foresight,
+    PlanningAgent,
+    SceneCost,
+    Situation,
+)
 from agents.policies import Policy
 from envs.context import Context
 from envs.costs import LANE_WEIGHT
@@ -40,6 +48,8 @@ class Imagining:
     uncertainty_weight: float = 0.05  # lambda
     lane_weight: float = LANE_WEIGHT
     off_road_weight: float = 1.0  # as policies are trained (mbrl.policy_training)
+    effort_weight: float = EFFORT_WEIGHT
+    progress_weight: float = PROGRESS_WEIGHT
     mixed_precision: bool = False  # draw futures with networks in bfloat16
 
     def __post_init__(self) -> None:
@@ -102,7 +112,10 @@ class ModelForesight:
             futures.vehicles.unflatten(0, (self.config.masks, self.config.futures)), futures.observer,
             context.frames[-1][:, ::2], context.now(), context.size, self.model.config.view,
         )  # fmt: skip
-        cost = SceneCost(scenes, self.config.lane_weight, self.config.off_road_weight)
+        config = self.config
+        cost = SceneCost(
+            scenes, config.lane_weight, config.off_road_weight, config.effort_weight, config.progress_weight
+        )
         if self.config.uncertainty_weight:
             cost = UncertainSceneCost(
                 **vars(cost), uncertainty=self.uncertainty, uncertainty_weight=self.config.uncertainty_weight

@@ -26,7 +26,7 @@ class Teaching:
 
     futures: int = 4  # M, of which a plan minimises the mean cost
     iterations: int = 10
-    learning_rate: float = 0.3  # of Adam, in ordinary actions (agents.planning.ORDINARY)
+    learning_rate: float = 0.3  # of Adam, in ordinary actions (envs.costs.ORDINARY_ACTION)
     driven: int = 10  # steps, at most, that the policy drives before it is taught: its own mistakes are met
     followed: int = 5  # steps of each plan that are imitated
 

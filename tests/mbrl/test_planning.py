@@ -47,9 +47,13 @@ def foresight(*, image_term: bool = False, **changes: Any) -> ModelForesight:
     uncertainty.std.copy_(0.01 + 0.1 * torch.rand(3, STEPS, generator=torch.Generator().manual_seed(0)))
     if not image_term:
         uncertainty.std[0] = 0.0  # which counts nothing
-    return ModelForesight(
-        TrainedModel(model, uncertainty), STEPS, Imagining(**{"futures": M, "masks": K} | changes)
-    )
+    plain = {
+        "futures": M,
+        "masks": K,
+        "effort_weight": 0.0,
+        "progress_weight": 0.0,
+    }  # as policies are trained
+    return ModelForesight(TrainedModel(model, uncertainty), STEPS, Imagining(**plain | changes))
 
 
 def as_policies_see_it(
@@ -93,6 +97,17 @@ def test_c_and_u_are_those_of_policy_training(context: Context, weight: float) -
     )  # pictures are interpolated there
     assert float(u.mean()) > 0.05
     assert float(cost.mean()) > 0.05
+
+
+def test_effort_costs_and_progress_pays(context: Context) -> None:
+    actions = random_actions(4, STEPS)
+    at = foresight()
+    poses = poses_of(at, context, actions)
+    plain = at(context, REPLAY, np.arange(4), 7).cost(poses, actions)
+    at = foresight(effort_weight=0.3, progress_weight=0.2)
+    found = at(context, REPLAY, np.arange(4), 7).cost(poses, actions)
+    effort = (actions[..., 0] / 1.5) ** 2 + (actions[..., 1] / 0.005) ** 2
+    np.testing.assert_allclose(found - plain, 0.3 * effort - 0.2 * poses[..., 3], rtol=1e-4, atol=1e-4)
 
 
 def test_the_image_term_is_that_of_policy_training_before_it_is_resampled(context: Context) -> None:
