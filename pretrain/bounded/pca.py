@@ -69,6 +69,22 @@ class PCA(Fitted):
         """The point (N, D) of the plane at z (N, K)."""
         return self.mean + z @ self.components
 
+    def whiten(self, y: Tensor) -> Tensor:
+        """x (N, K) of y (N, D): its code, each number divided by its deviation.
+
+        Raises:
+            torch.linalg.LinAlgError: the samples that it was fitted to lie in a plane of fewer than K dimensions.
+        """
+        if self.variances[-1] <= self.variances[0] * torch.finfo(self.variances.dtype).eps:
+            raise torch.linalg.LinAlgError(
+                f"the samples lie in a plane of fewer than num_components={self.config.num_components} dimensions"
+            )
+        return self.encode(y) / self.variances.sqrt()
+
+    def colour(self, x: Tensor) -> Tensor:
+        """The point (N, D) of the plane at x (N, K): the inverse of `whiten` there."""
+        return self.decode(x * self.variances.sqrt())
+
     def energy(self, y: Tensor) -> Tensor:
         """F (N,) of y (N, D): the squared distance to the plane."""
         return (y - self.decode(self.encode(y))).square().sum(-1)

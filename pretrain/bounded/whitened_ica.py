@@ -50,19 +50,11 @@ class WhitenedICA(Fitted):
             torch.linalg.LinAlgError: the samples lie in a plane of fewer than K dimensions, as K always do.
         """
         self.pca.fit(y)
-        if self.pca.variances[-1] <= self.pca.variances[0] * torch.finfo(y.dtype).eps:
-            raise torch.linalg.LinAlgError(
-                f"the samples lie in a plane of fewer than num_components={self.config.num_components} dimensions"
-            )
-        self.ica.fit(self.whitened(y))
-
-    def whitened(self, y: Tensor) -> Tensor:
-        """x (N, K) of y (N, D)."""
-        return self.pca.encode(y) / self.pca.variances.sqrt()
+        self.ica.fit(self.pca.whiten(y))
 
     def sources(self, y: Tensor) -> Tensor:
         """s (N, K) of y (N, D)."""
-        return self.ica.sources(self.whitened(y))
+        return self.ica.sources(self.pca.whiten(y))
 
     def atoms(self) -> Tensor:
         """(K, D): y is m and its sources times these rows, within the plane."""
@@ -71,4 +63,4 @@ class WhitenedICA(Fitted):
 
     def energy(self, y: Tensor) -> Tensor:
         """-log p(x) (N,) of y (N, D)."""
-        return self.ica.energy(self.whitened(y))
+        return self.ica.energy(self.pca.whiten(y))

@@ -116,7 +116,7 @@ def on_patches(rng: torch.Generator, quick: bool) -> dict[str, float]:
     pca = PCA(PCAConfig(dim=64, num_components=NUM_DIMENSIONS))
     pca.fit(y)
     numbers = {"patches/pca/off_sklearn": pca_off_sklearn(pca, y)}
-    y, held_out = (pca.encode(part) / pca.variances.sqrt() for part in (y, held_out))
+    y, held_out = (pca.whiten(part) for part in (y, held_out))
     fitted: dict[str, GaussianMixture | ICA] = {
         "gaussian": GaussianMixture(GaussianMixtureConfig(dim=NUM_DIMENSIONS, num_components=1)),
         "mixture": GaussianMixture(GaussianMixtureConfig(dim=NUM_DIMENSIONS, num_components=8, floor=1e-2)),

@@ -25,6 +25,7 @@ from pretrain.bounded import (
 )
 from pretrain.energies import MLPEnergy, MLPEnergyConfig
 from pretrain.flows import RealNVP, RealNVPConfig, SplineFlow, SplineFlowConfig
+from pretrain.learner import Learner
 from pretrain.likelihood import (
     RBM,
     Coins,
@@ -51,13 +52,22 @@ from pretrain.methods.method import (
 )
 from pretrain.methods.restored import denoised
 from pretrain.networks import mlp
-from pretrain.samplers import BlockGibbs, Langevin, LangevinConfig, Replay, ReplayConfig, Sampler
+from pretrain.samplers import (
+    BlockGibbs,
+    DualAveragingConfig,
+    Langevin,
+    LangevinConfig,
+    Replay,
+    ReplayConfig,
+    adapted,
+)
 from pretrain.score_matching import (
     DenoisingConfig,
     DenoisingScoreMatching,
     ScoreMatching,
     SlicedScoreMatching,
 )
+from pretrain.whitened import Whitened
 
 LANGEVIN = Langevin(LangevinConfig(step=0.05))  # of variance 1 in each entry
 
@@ -99,14 +109,28 @@ def _persistent(y: Tensor, generator: torch.Generator) -> Built:
     return PersistentContrastiveDivergence(rbm, BlockGibbs(), chains)
 
 
-def _from_noise(sampler: Sampler, steps: int) -> Callable[[Any, int, torch.Generator], Tensor]:
-    """Where chains of the energy of `net` are that began at N(0, I), (num, D)."""
+def _contrastive_divergence(y: Tensor) -> Learner:
+    step = 0.05 if y.shape[1] == 2 else 0.2
+    return ContrastiveDivergence(net(y), Langevin(LangevinConfig(step=step)), 10)
 
-    def sample(built: Any, num: int, generator: torch.Generator) -> Tensor:
-        start = torch.randn(num, built.model.net[0].in_features, generator=generator)
-        return sampler.sample(built.model, start, steps, generator).last
 
-    return sample
+def _whitened(y: Tensor, build: Callable[[Tensor], Learner]) -> Built:
+    """A learner of points; of longer rows in at most 64 coordinates of variance 1, no more than N / 4."""
+    if y.shape[1] == 2:
+        return build(y)
+    num_components = max(1, min(at_most(y, 2 * CODES), len(y) // 4))
+    pca = PCA(PCAConfig(dim=y.shape[1], num_components=num_components))
+    pca.fit(y)
+    return Whitened(pca, build(pca.whiten(y)))
+
+
+def _from_noise(built: Any, num: int, generator: torch.Generator) -> Tensor:
+    """Where chains of the energy of `net` are that began at N(0, I), (num, D), their step size found on the way."""
+    inner: Any = built.learner if isinstance(built, Whitened) else built
+    start = torch.randn(num, inner.model.net[0].in_features, generator=generator)
+    sampler, start = adapted(LANGEVIN, inner.energy, start, 200, generator, DualAveragingConfig(target=0.57))
+    chains = sampler.sample(inner.energy, start, 500, generator).last
+    return built.pca.colour(chains) if isinstance(built, Whitened) else chains
 
 
 def _ising(build: Callable[[Tensor, torch.Generator], Built], size: int = COARSE) -> Method:
@@ -166,9 +190,9 @@ DENSITIES: Mapping[str, Method] = {
     # score matching
     "score-matching": Method(build=lambda y, g: ScoreMatching(net(y)), takes=("plane",)),
     "sliced-score-matching": Method(
-        build=lambda y, g: SlicedScoreMatching(net(y)),
+        build=lambda y, g: _whitened(y, lambda x: SlicedScoreMatching(net(x))),
         takes=("plane", "patches", "signals"),
-        sample=_from_noise(LANGEVIN, 500),
+        sample=_from_noise,
     ),
     "denoising-score-matching": Method(
         build=lambda y, g: DenoisingScoreMatching(
@@ -181,11 +205,9 @@ DENSITIES: Mapping[str, Method] = {
         lambda y, g: ExactLikelihood(Ising(IsingConfig(units=y.shape[1])), all_states(y.shape[1])), TINY
     ),
     "contrastive-divergence": Method(
-        build=lambda y, g: ContrastiveDivergence(
-            net(y), Langevin(LangevinConfig(step=0.05 if y.shape[1] == 2 else 0.1)), 10
-        ),
+        build=lambda y, g: _whitened(y, _contrastive_divergence),
         takes=("plane", "patches", "signals"),
-        sample=_from_noise(LANGEVIN, 500),
+        sample=_from_noise,
     ),
     "persistent-contrastive-divergence": Method(
         build=_persistent, takes=("images",), prepare=binary, rate=1e-2, atoms=lambda m: m.model.W.T
