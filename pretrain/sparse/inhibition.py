@@ -42,16 +42,31 @@ def strongest(inhibit: Tensor, proportion: float) -> Tensor:
     return eye | (strength >= others.topk(keep).values[-1])
 
 
+def drawn(units: int, proportion: float, generator: torch.Generator) -> Tensor:
+    """Mask (M, M) as of `strongest`, of pairs of units drawn at random: what the choice is to be compared with."""
+    strength = torch.rand(units, units, generator=generator, dtype=torch.float64)
+    return strongest(strength + strength.T, proportion)
+
+
 class PartialLISTA(LISTA):
     """LISTA whose removed connections are 0 and stay 0 while the others are trained."""
 
     kept: Tensor
 
-    def __init__(self, dictionary: Tensor, alpha: float, config: InhibitionConfig | None = None) -> None:
+    def __init__(
+        self,
+        dictionary: Tensor,
+        alpha: float,
+        config: InhibitionConfig | None = None,
+        *,
+        kept: Tensor | None = None,
+    ) -> None:
+        """kept: mask (M, M) of the connections; the configured proportion of the strongest by default."""
         config = InhibitionConfig() if config is None else config
         super().__init__(dictionary, alpha, config)
-        gram = self.dictionary.T @ self.dictionary
-        self.register_buffer("kept", strongest(gram, config.proportion))
+        if kept is None:
+            kept = strongest(self.dictionary.T @ self.dictionary, config.proportion)
+        self.register_buffer("kept", kept.to(self.dictionary.device))
         self.after_step()
 
     def after_step(self, player: str = "model") -> None:
