@@ -153,6 +153,8 @@ def _picture(numbers: dict[str, float]) -> NDArray[np.uint8]:
         axes.set_xticks([unit * at for at in ticks], [str(at) for at in ticks])
         axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
+    marked = (0.02, 0.05, 0.1, 0.2, 0.5, 1)
+    left.set_yticks(marked, [str(gap) for gap in marked])
     left.legend(frameon=False, fontsize=8)
     return pixels(figure)
 

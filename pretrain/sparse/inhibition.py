@@ -1,9 +1,9 @@
 """LISTA with partial mutual inhibition: only the strongest connections between code units are kept.
 
 S is where units explain each other's input away. Most pairs of atoms hardly overlap, so the smallest elements of S, and
-the multiplications with them, can be removed at a price: with a fifth of them, seven layers come 2.5 times as far from
-the minimum as with all (docs/pretrain/sparse-inference.md). Products are masked here, not skipped. Source: LeCun,
-"Energy-based models, part 2", after Gregor and LeCun 2010.
+the multiplications with them, can be removed at a price: with a fifth of them, seven layers come 2.2 times as far from
+the minimum as with all, about as near as three layers with all (docs/pretrain/sparse-inference.md). Products are masked
+here, not skipped. Source: LeCun, "Energy-based models, part 2", after Gregor and LeCun 2010.
 """
 
 from __future__ import annotations
