@@ -1,9 +1,9 @@
 """LISTA with partial mutual inhibition: only the strongest connections between code units are kept.
 
 S is where units explain each other's input away. Most pairs of atoms hardly overlap, so the smallest elements of S, and
-the multiplications with them, can be removed at a price: with a fifth of them, seven layers come 2.5 times as far from
-the minimum as with all (docs/pretrain/sparse-inference.md). Products are masked here, not skipped. Source: LeCun,
-"Energy-based models, part 2", after Gregor and LeCun 2010.
+the multiplications with them, can be removed at a price: with a fifth of them, seven layers come 2.2 times as far from
+the minimum as with all, about as near as three layers with all (docs/pretrain/sparse-inference.md). Products are masked
+here, not skipped. Source: LeCun, "Energy-based models, part 2", after Gregor and LeCun 2010.
 """
 
 from __future__ import annotations
@@ -42,16 +42,31 @@ def strongest(inhibit: Tensor, proportion: float) -> Tensor:
     return eye | (strength >= others.topk(keep).values[-1])
 
 
+def drawn(units: int, proportion: float, generator: torch.Generator) -> Tensor:
+    """Mask (M, M) as of `strongest`, of pairs of units drawn at random: what the choice is to be compared with."""
+    strength = torch.rand(units, units, generator=generator, dtype=torch.float64)
+    return strongest(strength + strength.T, proportion)
+
+
 class PartialLISTA(LISTA):
     """LISTA whose removed connections are 0 and stay 0 while the others are trained."""
 
     kept: Tensor
 
-    def __init__(self, dictionary: Tensor, alpha: float, config: InhibitionConfig | None = None) -> None:
+    def __init__(
+        self,
+        dictionary: Tensor,
+        alpha: float,
+        config: InhibitionConfig | None = None,
+        *,
+        kept: Tensor | None = None,
+    ) -> None:
+        """kept: mask (M, M) of the connections; the configured proportion of the strongest by default."""
         config = InhibitionConfig() if config is None else config
         super().__init__(dictionary, alpha, config)
-        gram = self.dictionary.T @ self.dictionary
-        self.register_buffer("kept", strongest(gram, config.proportion))
+        if kept is None:
+            kept = strongest(self.dictionary.T @ self.dictionary, config.proportion)
+        self.register_buffer("kept", kept.to(self.dictionary.device))
         self.after_step()
 
     def after_step(self, player: str = "model") -> None:

@@ -10,7 +10,7 @@ from pretrain.learner import step
 from pretrain.sparse.encoder import Encoder
 from pretrain.sparse.energy import energy, lasso
 from pretrain.sparse.fista import fista
-from pretrain.sparse.inhibition import InhibitionConfig, PartialLISTA, strongest
+from pretrain.sparse.inhibition import InhibitionConfig, PartialLISTA, drawn, strongest
 from pretrain.sparse.ista import ista
 from pretrain.sparse.lcod import LCoD, LCoDConfig, coordinate_descent
 from pretrain.sparse.lista import LISTA, LISTAConfig
@@ -81,6 +81,19 @@ def test_only_the_strongest_connections_are_kept_also_when_trained() -> None:
         assert (inhibit.diagonal() != 0).all()
     assert strongest(gram, 0).sum() == 12
     assert strongest(gram, 1).all()
+
+
+def test_connections_drawn_at_random_are_as_many_pairs_and_stay_when_trained() -> None:
+    y, w, alpha = random_problem(atoms=12)
+    kept = drawn(12, 0.5, torch.Generator().manual_seed(0))
+    assert torch.equal(kept, kept.T)
+    assert kept.diagonal().all()
+    assert int(kept.sum()) == 12 + 66
+    assert not torch.equal(kept, strongest(w.T @ w, 0.5))
+    assert not torch.equal(kept, drawn(12, 0.5, torch.Generator().manual_seed(1)))
+    learner = PartialLISTA(w, alpha, InhibitionConfig(layers=3), kept=kept)
+    step(learner, torch.optim.Adam(learner.parameters(), lr=0.01), y, torch.Generator())
+    assert torch.equal(learner.inhibit.detach() != 0, kept.expand(2, 12, 12))
 
 
 def test_full_inhibition_is_lista() -> None:
