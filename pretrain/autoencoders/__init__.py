@@ -6,6 +6,7 @@ from pretrain.autoencoders.contracting import (
     ContractingConfig,
     TiedDecoder,
     jacobian_norm,
+    sigmoid_jacobian_norm,
 )
 from pretrain.autoencoders.denoising import DenoisingAutoEncoder, DenoisingConfig
 from pretrain.autoencoders.masked_images import MaskedAutoEncoder, MaskedAutoEncoderConfig, PatchEncoder
@@ -39,4 +40,5 @@ __all__ = [
     "VQConfig",
     "jacobian_norm",
     "mask_tokens",
+    "sigmoid_jacobian_norm",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,16 +31,25 @@ class ContractingAutoEncoder(AutoEncoder):
 
     A decoder of large weights would undo it: use one that is bounded, or the encoder's transpose. Source: Rifai,
     Vincent, Muller, Glorot and Bengio, "Contractive auto-encoders", 2011.
+
+    norm: of y (N, ...), gives ||df/dy||_F^2 (N,), where it is known in closed form; by default by autograd.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, config: ContractingConfig) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        config: ContractingConfig,
+        norm: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__(encoder, decoder)
         self.config = config
+        self.norm = norm or functools.partial(jacobian_norm, self.encode)
 
     def terms(self, y: Tensor, generator: torch.Generator, player: str = "model") -> Terms:
         return {
             "reconstruction": squared_distance(y, self.reconstruct(y)),
-            "contraction": self.config.contraction * jacobian_norm(self.encode, y),
+            "contraction": self.config.contraction * self.norm(y),
         }
 
 
@@ -54,6 +64,17 @@ def jacobian_norm(f: Callable[[Tensor], Tensor], y: Tensor) -> Tensor:
         units = torch.eye(z.shape[1]).to(z)[:, None].expand(-1, *z.shape)
         (rows,) = torch.autograd.grad(z, at, units, create_graph=True, is_grads_batched=True)
         return rows.square().flatten(2).sum((0, 2))
+
+
+def sigmoid_jacobian_norm(layer: nn.Linear, y: Tensor) -> Tensor:
+    """||df/dy||_F^2 (N,) of f(y) = sigmoid(W y + b), W (K, D), at y (N, D), in closed form.
+
+        sum_k (f_k (1 - f_k))^2 ||w_k||^2
+
+    Source: Rifai et al. 2011, as ContractingAutoEncoder.
+    """
+    f = torch.sigmoid(layer(y))
+    return (f * (1 - f)).square() @ layer.weight.square().sum(1)
 
 
 class TiedDecoder(nn.Module):

@@ -123,7 +123,10 @@ class MaskedTokens(Learner):
     def terms(self, y: Tensor, generator: torch.Generator, player: str = "model") -> Terms:
         """Scaled so that the batch's mean is the mean over chosen tokens."""
         seen, chosen = mask_tokens(y, self.config, generator)
-        surprise = (self.surprise(seen, y) * chosen).sum(1)
+        features = self.features(seen)[chosen]  # (M, width); logits of all others would be most of the work
+        logits = F.linear(features, self.embed.weight, self.bias)
+        each = F.cross_entropy(logits, y[chosen], reduction="none")
+        surprise = each.new_zeros(len(y)).index_add(0, torch.nonzero(chosen)[:, 0], each)
         return {"surprise": surprise * (len(y) / chosen.sum().clamp(min=1))}
 
     def energy(self, y: Tensor) -> Tensor:

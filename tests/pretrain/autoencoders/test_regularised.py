@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from pretrain.autoencoders import (
     SparseConfig,
     TiedDecoder,
     jacobian_norm,
+    sigmoid_jacobian_norm,
 )
 from pretrain.autoencoders.saturating import NONLINEARITIES
 from pretrain.data import parabola
@@ -75,14 +77,22 @@ def test_of_one_sigmoid_layer_the_penalty_is_the_closed_form() -> None:
     y = torch.randn(7, 5, generator=generator(), dtype=torch.float64)
     h = torch.sigmoid(layer(y))
     want = (h * (1 - h)).square() @ layer.weight.square().sum(1)
-    got = jacobian_norm(nn.Sequential(layer, nn.Sigmoid()), y)
-    np.testing.assert_allclose(got.detach(), want.detach(), rtol=1e-9)
-    for a, b in zip(
-        torch.autograd.grad(got.sum(), (layer.weight, layer.bias)),
-        torch.autograd.grad(want.sum(), (layer.weight, layer.bias)),
-        strict=True,
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-9)
+    encoder = nn.Sequential(layer, nn.Sigmoid())
+    learner = ContractingAutoEncoder(
+        encoder,
+        TiedDecoder(layer).double(),
+        ContractingConfig(contraction=0.5),
+        functools.partial(sigmoid_jacobian_norm, layer),
+    )
+    contraction = learner.terms(y, generator())["contraction"]
+    for got in (jacobian_norm(encoder, y), sigmoid_jacobian_norm(layer, y), 2 * contraction):
+        np.testing.assert_allclose(got.detach(), want.detach(), rtol=1e-9)
+        for a, b in zip(
+            torch.autograd.grad(got.sum(), (layer.weight, layer.bias), retain_graph=True),
+            torch.autograd.grad(want.sum(), (layer.weight, layer.bias), retain_graph=True),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-9)
 
 
 def test_of_a_deep_encoder_it_is_autograd_s_jacobian_even_without_grad() -> None:
