@@ -82,7 +82,8 @@ def run(seed: int, quick: bool) -> Outcome:
         methods = {"pca": Method(pca.encode, lambda y: pca.decode(pca.encode(y)), pca.energy)}
         vae, vq, others = variational(), quantised(), plain_and_regularised()
         for learner in (vae, vq, *others.values()):
-            train(learner, y, rng, num_steps=5 if quick else 1000, batch=64, rate=2e-3)
+            num_steps = 5 if quick else 2000 if learner is vq else 1000  # its codes are found slowly
+            train(learner, y, rng, num_steps=num_steps, batch=64, rate=2e-3)
         methods |= {name: Method(one.encode, one.reconstruct, one.energy) for name, one in others.items()}
         methods["vae"] = Method(
             lambda y: vae.posterior(y).mean,
