@@ -54,7 +54,7 @@ CONTROLS = ("patches", "pieces", "random")
 
 def run(seed: int, quick: bool) -> Outcome:
     rng = torch.Generator().manual_seed(seed)
-    steps, exact = (3, 10) if quick else (300, 100)
+    steps, exact = (3, 60) if quick else (300, 100)
     y, test = images(64 if quick else 3000, rng), images(8 if quick else 48, rng, HELD_OUT_IMAGES)
     pieces = natural_patches(500 if quick else 20_000, FILTER, rng)
     start = pieces[torch.randint(len(pieces), (FILTERS,), generator=rng)].view(-1, 1, FILTER, FILTER)
