@@ -172,7 +172,7 @@ def test_data_that_are_not_installed_say_in_one_line_what_to_install(
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     images = pretrain_data("ring", 0)._replace(kind="images")
-    with pytest.raises(InputError, match="ica takes plane, and --data mnist is images"):
+    with pytest.raises(InputError, match="ica takes plane or patches, and --data mnist is images"):
         train_method(MethodTraining(method="ica", data="mnist"), images, tmp_path)
     with pytest.raises(InputError, match="unknown data 'cats'; there is: mnist"):
         pretrain_data("cats", 0)
