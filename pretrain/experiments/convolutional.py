@@ -6,7 +6,7 @@ Source: Kavukcuoglu, Sermanet, Boureau, Gregor, Mathieu and LeCun 2010 (NIPS); Z
 Of images that were not learned from, with as many filters of the same size:
 - `energy`: min over z of 1/2 ||y - sum_m d_m * z_m||^2 + alpha |z|_1, per pixel.
 - `error`: ||y - sum_m d_m * z_m||^2 per pixel where a quarter of a code per pixel is not 0, for each at an alpha of
-  its own.
+  its own (the nearest of ALPHAS where none of them comes to that).
 - `copies`: the share of filters of which another one is nearly a shifted copy, see `nearest_copies`.
 Controls: atoms learned by sparse coding of patches (`patches`), pieces of images with which both learned ones begin
 (`pieces`), and random ones.
@@ -102,7 +102,7 @@ def of_patches(pieces: Tensor, start: Tensor, steps: int, rng: torch.Generator) 
 
 def measured(y: Tensor, filters: Tensor, steps: int) -> dict[str, float]:
     """`energy` at ALPHA, `error` at SHARE, `copies`."""
-    shares, errors, least = [], [], float("nan")
+    shares, errors, least = [], [], 0.0
     for alpha in ALPHAS:
         z = fista(convolutional_lasso(y, filters, alpha), steps)
         shares.append(float((z != 0).sum()) / y.numel())
@@ -111,7 +111,7 @@ def measured(y: Tensor, filters: Tensor, steps: int) -> dict[str, float]:
             least = float(convolutional_energy(y, z, filters, alpha).mean()) / y[0].numel()
     return {
         "energy": least,
-        "error": float(np.interp(SHARE, shares[::-1], errors[::-1], np.nan, np.nan)),
+        "error": float(np.interp(SHARE, shares[::-1], errors[::-1])),
         "copies": float((nearest_copies(filters) > COPY).float().mean()),
     }
 
