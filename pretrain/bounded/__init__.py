@@ -4,7 +4,7 @@ from pretrain.bounded.ica import ICA, ICAConfig, amari_distance
 from pretrain.bounded.kmeans import KMeans, KMeansConfig
 from pretrain.bounded.mixture import GaussianMixture, GaussianMixtureConfig
 from pretrain.bounded.pca import PCA, PCAConfig
-from pretrain.bounded.whitened_ica import WhitenedICA, WhitenedICAConfig
+from pretrain.bounded.whitened_ica import WhitenedICA
 
 __all__ = [
     "ICA",
@@ -16,6 +16,5 @@ __all__ = [
     "KMeansConfig",
     "PCAConfig",
     "WhitenedICA",
-    "WhitenedICAConfig",
     "amari_distance",
 ]

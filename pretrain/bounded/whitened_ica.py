@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from pretrain.bounded.ica import ICA, ICAConfig
 from pretrain.bounded.pca import PCA, PCAConfig
 from pretrain.learner import Fitted
-
-
-@dataclass(frozen=True, kw_only=True)
-class WhitenedICAConfig:
-    """dim: D of y. num_components: K of its directions, and of sources."""
-
-    dim: int
-    num_components: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.num_components <= self.dim:
-            raise ValueError(f"num_components={self.num_components} must be within [1, dim={self.dim}]")
 
 
 class WhitenedICA(Fitted):
@@ -35,10 +21,10 @@ class WhitenedICA(Fitted):
     Oja, "Independent component analysis: algorithms and applications" (2000), section 5.
     """
 
-    def __init__(self, config: WhitenedICAConfig) -> None:
+    def __init__(self, config: PCAConfig) -> None:
         super().__init__()
         self.config = config
-        self.pca = PCA(PCAConfig(dim=config.dim, num_components=config.num_components))
+        self.pca = PCA(config)
         self.ica = ICA(ICAConfig(dim=config.num_components))
 
     @torch.no_grad()

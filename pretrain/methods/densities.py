@@ -21,7 +21,6 @@ from pretrain.bounded import (
     KMeansConfig,
     PCAConfig,
     WhitenedICA,
-    WhitenedICAConfig,
 )
 from pretrain.energies import MLPEnergy, MLPEnergyConfig
 from pretrain.flows import RealNVP, RealNVPConfig, SplineFlow, SplineFlowConfig
@@ -85,7 +84,7 @@ def _num_means(y: Tensor) -> int:
 
 
 def _whitened_ica(y: Tensor) -> Built:
-    return WhitenedICA(WhitenedICAConfig(dim=y.shape[1], num_components=at_most(y, 2 * CODES)))
+    return WhitenedICA(PCAConfig(dim=y.shape[1], num_components=at_most(y, 2 * CODES)))
 
 
 def _ebgan(y: Tensor, generator: torch.Generator) -> Built:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain.bounded import WhitenedICA, WhitenedICAConfig, amari_distance
+from pretrain.bounded import PCAConfig, WhitenedICA, amari_distance
 from tests.pretrain.toys import generator, mass
 
 
@@ -20,7 +20,7 @@ def shared(num: int, dim: int) -> tuple[Tensor, Tensor]:
 
 
 def fitted(y: Tensor, num_components: int) -> WhitenedICA:
-    method = WhitenedICA(WhitenedICAConfig(dim=y.shape[1], num_components=num_components)).to(y)
+    method = WhitenedICA(PCAConfig(dim=y.shape[1], num_components=num_components)).to(y)
     method.fit(y)
     return method
 
@@ -57,4 +57,4 @@ def test_samples_of_fewer_dimensions_are_refused() -> None:
     with pytest.raises(ValueError, match="2 samples do not span num_components=3"):
         fitted(torch.randn(2, 5, generator=generator()), 3)
     with pytest.raises(ValueError, match="num_components=6"):
-        WhitenedICAConfig(dim=5, num_components=6)
+        PCAConfig(dim=5, num_components=6)
