@@ -69,6 +69,7 @@ class Ending(NamedTuple):
     avoidable: int  # of them, those of cars that somebody brought home
 
 
+ENDINGS = ("collision, at fault", "collision, hit from behind", "off road", "out of time")
 ENDINGS_HEADER = ("failed drives", "number", "avoidable")
 
 
@@ -84,23 +85,21 @@ def endings(runs: Sequence[Run], driven_home: NDArray[np.bool_]) -> list[Ending]
     def counted(name: str, which: NDArray[np.bool_]) -> Ending:
         return Ending(name, int(which.sum()), int((which & home).sum()))
 
-    kinds = ("collision, at fault", "collision, hit from behind", "off road", "out of time")
-    parts = [counted(name, ended == name) for name in kinds]
-    return [counted("all", np.isin(ended, kinds)), *(part for part in parts if part.drives)]
+    parts = [counted(name, ended == name) for name in ENDINGS]
+    return [counted("all", np.isin(ended, ENDINGS)), *(part for part in parts if part.drives)]
 
 
 def _ended(out: Outcomes) -> NDArray[np.str_]:
+    """(D,): one of ENDINGS, or what Outcomes.ending says of those that did not fail."""
     fault = np.where(out.contacts["paper"].at_fault, ", at fault", ", hit from behind")
     ending = out.ending()
     return np.where(ending == "collision", np.char.add("collision", fault), ending)
 
 
 def _count(out: Outcomes, chosen: NDArray[np.bool_]) -> tuple[int, ...]:
-    ending = out.ending()
-    collided = chosen & (ending == "collision")
-    behind = collided & ~out.contacts["paper"].at_fault
-    others = (chosen & (ending == name) for name in ("off road", "out of time"))
-    return tuple(int(mask.sum()) for mask in (chosen, collided, behind, *others))
+    num = {name: int((chosen & (_ended(out) == name)).sum()) for name in ENDINGS}
+    at_fault, behind, off_road, late = (num[name] for name in ENDINGS)
+    return int(chosen.sum()), at_fault + behind, behind, off_road, late
 
 
 def _parts(evaluation: Evaluation, run: Run) -> Iterator[tuple[str, NDArray[np.bool_]]]:

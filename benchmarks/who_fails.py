@@ -72,12 +72,8 @@ def main(given: Sequence[str] | None = None) -> None:
     print(f"{len(evaluation.drives)} cars of split {args.split} of {', '.join(names)}\n")
     print(markdown(breakdown(evaluation, evaluation.runs)))
     if args.oracle:
-        print(
-            "\n"
-            + "\n".join(
-                table(ENDINGS_HEADER, endings(evaluation.runs, driven_home(evaluation, oracle("quick"))))
-            )
-        )
+        ended = endings(evaluation.runs, driven_home(evaluation, oracle("quick")))
+        print("", *table(ENDINGS_HEADER, ended), sep="\n")
 
 
 if __name__ == "__main__":
