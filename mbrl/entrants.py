@@ -191,8 +191,9 @@ def _planning(name: str, preset: Preset) -> Make:
     return make
 
 
-def oracle(preset: Preset, device: str = "cpu") -> PlanningAgent:
-    """The gradient planner in the recorded future."""
+def oracle(preset: Preset, device: str = "cpu", **weights: float) -> PlanningAgent:
+    """The gradient planner in the recorded future; weights are those of RecordedFuture."""
     stride, planner = model_training(preset).model.timing.stride, _gradient(policy_training(preset))
-    foresight = RecordedFuture(planner.config.horizon, stride, off_road_weight=WITH_U.off_road_weight)
+    weights = {"off_road_weight": WITH_U.off_road_weight} | weights
+    foresight = RecordedFuture(planner.config.horizon, stride, **weights)
     return PlanningAgent(planner, foresight, ORACLE, frames=1, stride=stride, device=device)
