@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.context import Context, context_of_observation, scaled
-from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, ORDINARY_ACTION, effort
+from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, ORDINARY_ACTION, own_cost
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
@@ -75,7 +75,7 @@ class SceneCost:
         by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
         seen = self.scenes.seen_by(by_start)
         total = self.scenes.costs(by_start, seen).total(self.lane_weight, self.off_road_weight)
-        own = self.effort_weight * effort(actions) - self.progress_weight * poses[..., 3]
+        own = own_cost(actions, poses[..., 3], self.effort_weight, self.progress_weight)
         return self.judged(total, seen).flatten(0, 1) + own
 
     def judged(self, total: Tensor, seen: Seen) -> Tensor:

@@ -45,14 +45,29 @@ class Costs(NamedTuple):
     lane: Tensor
     off_road: Tensor
 
-    def total(self, lane_weight: float = LANE_WEIGHT, off_road_weight: float = OFF_ROAD_WEIGHT) -> Tensor:
-        """C = proximity + lane_weight * lane + off_road_weight * off_road."""
-        return self.proximity + lane_weight * self.lane + off_road_weight * self.off_road
+    def total(
+        self,
+        lane_weight: float = LANE_WEIGHT,
+        off_road_weight: float = OFF_ROAD_WEIGHT,
+        danger_weight: float = 0.0,
+    ) -> Tensor:
+        """C = proximity + lane_weight * lane + off_road_weight * off_road + danger_weight * proximity^4.
+
+        The last is ours. The paper's cost grows evenly with closeness, so being half as close to two cars costs as much
+        as all but touching one.
+        """
+        total = self.proximity + lane_weight * self.lane + off_road_weight * self.off_road
+        return total + danger_weight * self.proximity**4 if danger_weight else total
 
 
 def effort(actions: Tensor) -> Tensor:
     """(a / 1.5 m/s^2)^2 + (k / 0.005 1/m)^2 (...) of accelerations and curvatures (..., 2)."""
     return (actions / actions.new_tensor(ORDINARY_ACTION)).square().sum(-1)
+
+
+def own_cost(actions: Tensor, speed: Tensor, effort_weight: float, progress_weight: float) -> Tensor:
+    """effort_weight * effort(actions) - progress_weight * speed (...), of actions (..., 2) and speeds in m/s (...)."""
+    return effort_weight * effort(actions) - progress_weight * speed
 
 
 def pixel_grid(view: View, like: Tensor) -> tuple[Tensor, Tensor]:

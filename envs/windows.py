@@ -86,6 +86,8 @@ class Windows:
     target_images: NDArray[np.uint8]  # (B, T, 3, H, W), see WindowConfig.observer
     target_vectors: NDArray[np.float32]  # (B, T, 4), of the observer
     target_heading: NDArray[np.float32]  # (B, T)
+    vehicle: NDArray[np.int64]  # (B,) of the sampler's world, ...
+    frame: NDArray[np.int64]  # (B,) ... and its present there
 
 
 class WindowSampler:
@@ -207,7 +209,7 @@ class WindowSampler:
         c = len(config.context)
         return Windows(
             images[:, :c], vectors[:, :c], heading[:, :c], world.size[vehicle], self._mean_actions(actions),
-            images[:, c:], vectors[:, c:], heading[:, c:],
+            images[:, c:], vectors[:, c:], heading[:, c:], vehicle, present,
         )  # fmt: skip
 
     def _targets(

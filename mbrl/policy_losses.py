@@ -1,7 +1,7 @@
 """What a policy is trained to minimise.
 
     MPUR       1/T sum_t  gamma^t C_t + lambda U_t  [+ w_V gamma^T V(s_T) / T]
-               C_t = proximity + w_lane lane + w_off off_road
+               C_t = proximity + w_lane lane + w_off off_road  [+ w_d proximity^4 + w_e effort(a_t) - w_p v_t]
     MPER       1/T sum_t  gamma^t C_t + lambda_E || s_t - s*_t ||^2                  s* what was recorded
     imitation  -log N(a | mu(s), diag sigma^2)
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from agents.policies import Policy
 from envs.context import Context, Recorded, motion
+from envs.costs import own_cost
 from mbrl.critics import ValueFunction
 from mbrl.imagination import Trajectory
 from mbrl.normaliser import Normaliser
@@ -26,9 +27,18 @@ from mbrl.uncertainty import Uncertainty, disagreement
 Loss = tuple[Tensor, dict[str, float]]  # and the numbers to log
 
 
+def step_cost(trajectory: Trajectory, config: PolicyTraining) -> Tensor:
+    """C_t (B, T) of the module's docstring."""
+    cost = trajectory.costs.total(config.lane_weight, config.off_road_weight, config.danger_weight)
+    if not (config.effort_weight or config.progress_weight):
+        return cost
+    speed = trajectory.poses[..., 3]
+    return cost + own_cost(trajectory.actions, speed, config.effort_weight, config.progress_weight)
+
+
 def imagined_cost(trajectory: Trajectory, config: PolicyTraining) -> Loss:
     """1/T sum_t gamma^t C_t, the mean over examples (and masks)."""
-    cost = trajectory.costs.total(config.lane_weight, config.off_road_weight)
+    cost = step_cost(trajectory, config)
     loss = (discounts(cost, config.gamma) * cost).mean()
     metrics = {f"cost_{k}": float(v.detach().mean()) for k, v in trajectory.costs._asdict().items()}
     metrics["predicted_cost"] = float(cost.detach().mean())
@@ -70,7 +80,7 @@ def value_loss(value: ValueFunction, trajectory: Trajectory, start: Context, con
     The policy's term moves the imagined end, not V; V's moves V, not its target.
     """
     assert trajectory.last is not None
-    cost = trajectory.costs.total(config.lane_weight, config.off_road_weight)
+    cost = step_cost(trajectory, config)
     steps = cost.shape[1]
     after = config.gamma**steps * value.fixed(trajectory.last)
     with torch.no_grad():

@@ -28,7 +28,7 @@ from mbrl.forward_models.layers import in_bfloat16
 from mbrl.futures import Futures, foresee
 from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, stepwise, unroll
 from mbrl.normaliser import Normaliser
-from mbrl.policy_losses import Loss, imitation_loss, mper_loss, mpur_loss, value_loss
+from mbrl.policy_losses import Loss, imitation_loss, mper_loss, mpur_loss, step_cost, value_loss
 from mbrl.policy_training import PolicyTraining
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import dropout_on
@@ -210,8 +210,7 @@ class Imagined(Blockwise):
         for _ in range(config.ascent_steps):
             z = z.detach().requires_grad_()
             trajectory = imagine(model, self._actor, h, z, config.horizon, cost=self.cost)
-            cost = trajectory.costs.total(config.lane_weight, config.off_road_weight).sum()
-            (slope,) = torch.autograd.grad(cost, z)
+            (slope,) = torch.autograd.grad(step_cost(trajectory, config).sum(), z)
             z = z + config.ascent_rate * norm * slope / slope.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             z = z * norm / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         return z.detach()

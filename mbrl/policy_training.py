@@ -5,6 +5,7 @@ mpur-no-uncertainty   costs alone: SVG through a stochastic model, VG through a 
 mper                  costs and the distance to the recorded future, with z inferred from it
 imitation             the next recorded action
 distill               the actions a planner finds in imagined futures (mbrl.distill)
+log-replay            costs among what was recorded, without a model (mbrl.log_replay)
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from agents.policies import PolicyConfig
 from envs.units import View
 from mbrl.imagination import Gradient
 
-Method = Literal["mpur", "mpur-no-uncertainty", "mper", "imitation", "distill"]
+Method = Literal["mpur", "mpur-no-uncertainty", "mper", "imitation", "distill", "log-replay"]
 Source = Literal["prior", "posterior", "adversarial"]
 
 
@@ -54,6 +55,9 @@ class PolicyTraining:
     gamma: float = 0.98
     lane_weight: float = 0.2
     off_road_weight: float = 1.0  # as in the public code; the paper has 0.2
+    danger_weight: float = 0.0  # of proximity^4, which counts what is nearly a collision
+    effort_weight: float = 0.0  # of (a / 1.5 m/s^2)^2 + (k / .005 1/m)^2
+    progress_weight: float = 0.0  # of -v, per m/s
     uncertainty_weight: float = 0.05  # lambda; 0 for mpur-no-uncertainty
     masks: int = 2  # K; 1 where U does not count
     expert_weight: float = 1.0  # of the distance to the recorded future, for mper
@@ -85,6 +89,10 @@ class PolicyTraining:
             raise ValueError("an uncertainty cost needs at least two masks")
         if self.method == "distill" and self.teaching.followed > self.horizon:
             raise ValueError(f"teaching.followed={self.teaching.followed} exceeds horizon={self.horizon}")
+        if self.method == "log-replay" and self._asks_for_a_model:
+            raise ValueError(
+                "log-replay has no model: z, gradient, value_weight, learned_cost and stochastic stay as they are"
+            )
         for name, value, choices in (("method", self.method, Method), ("z", self.z, Source)):
             if value not in get_args(choices):
                 raise ValueError(f"{name}={value!r} must be one of {', '.join(get_args(choices))}")
@@ -93,6 +101,18 @@ class PolicyTraining:
     def counts_uncertainty(self) -> bool:
         """Whether U is part of the loss."""
         return self.method in ("mpur", "distill") and self.uncertainty_weight > 0
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it learns through a forward model."""
+        return self.method not in ("imitation", "log-replay")
+
+    @property
+    def _asks_for_a_model(self) -> bool:
+        """Whether a field says how a model is used."""
+        return (self.z, self.gradient) != ("prior", None) or bool(
+            self.value_weight or self.learned_cost or self.stochastic
+        )
 
     @property
     def follows_recorded_future(self) -> bool:

@@ -1,4 +1,4 @@
-"""Training a policy: in imagination, or by imitating the next action (see mbrl.policy_training for the methods).
+"""Training a policy: in imagination, in the recording, or by imitating its actions (the methods: mbrl.policy_training).
 
 The forward model is frozen. The policy that drives best on validation cars is kept, never the one with the lowest cost:
 costs also fall by crawling.
@@ -25,9 +25,10 @@ from mbrl.critics import LearnedCost, ValueFunction
 from mbrl.distill import Distilled
 from mbrl.forward_models import Ensemble, SeparatedModel
 from mbrl.forward_models.base import ForwardModel
+from mbrl.log_replay import Replayed
 from mbrl.loop import train
 from mbrl.policy_losses import Loss
-from mbrl.policy_rollouts import Imagined, imitation_losses
+from mbrl.policy_rollouts import Blockwise, Imagined, imitation_losses
 from mbrl.policy_training import PolicyTraining, policy_training_from_dict, policy_training_to_dict
 from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import warm_restarts
@@ -51,14 +52,14 @@ def train_policy(
     """Train (or go on training, or load what is finished) the policy of a config in folder `out`.
 
     Args:
-        trained: the frozen model; imitation needs none.
+        trained: the frozen model; imitation and log-replay need none.
         start_from: a policy of the same architecture to begin with.
         learned_cost: judges imagined pictures, if the config wants it.
     """
     if data_parallel.agreed((out / POLICY_FILE).exists()):
         finished = load(out / POLICY_FILE, config=policy_training_to_dict(config))
         return _policy_of(finished, out / POLICY_FILE)[0].to(device)
-    if config.method != "imitation":
+    if config.needs_model:
         if trained is None:
             raise ValueError(f"method {config.method} needs a trained forward model")
         _check_fit(config, trained)
@@ -85,14 +86,15 @@ def train_policy(
         if config.method == "imitation":
             losses = imitation_losses(config, policy, recordings, step, device)
         else:
-            assert trained is not None
-            losses = (
-                Distilled(config, policy, trained, recordings, device)
-                if config.method == "distill"
-                else Imagined(
-                    config, policy, trained, recordings, device, value=value, learned_cost=learned_cost
-                )
-            ).losses(step)
+            losses = blockwise().losses(step)
+
+    def blockwise() -> Blockwise:
+        if config.method == "log-replay":
+            return Replayed(config, policy, recordings, device)
+        assert trained is not None
+        if config.method == "distill":
+            return Distilled(config, policy, trained, recordings, device)
+        return Imagined(config, policy, trained, recordings, device, value=value, learned_cost=learned_cost)
 
     validate_after = {
         round(config.updates * (0.5 + 0.5 * k / config.validations)) for k in range(1, config.validations + 1)

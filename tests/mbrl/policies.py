@@ -62,7 +62,7 @@ def trained(variant: str = "separated", horizon: int = 3) -> TrainedModel:
 
 
 def train(config: PolicyTraining, out: Path, progress: type[Counter] = Counter, **options: Any) -> Policy:
-    if config.method != "imitation":
+    if config.needs_model:
         options.setdefault("trained", trained())
     return train_policy(config, options.pop("recordings", [traffic()]), out, progress=progress, **options)
 

@@ -541,7 +541,18 @@ def steps_of_world(num: int) -> Windows:
     vectors, heading = np.zeros((num, 1, 4), np.float32), np.zeros((num, 1), np.float32)
     actions = rng.normal(size=(num, 1, 2)).astype(np.float32)
     size = np.ones((num, 2), np.float32)
-    return Windows(images[:, :1], vectors, heading, size, actions, images[:, 1:], vectors, heading)
+    return Windows(
+        images[:, :1],
+        vectors,
+        heading,
+        size,
+        actions,
+        images[:, 1:],
+        vectors,
+        heading,
+        np.arange(len(size)),
+        np.zeros(len(size), int),
+    )
 
 
 def surprises(windows: Windows) -> Tensor:

@@ -16,7 +16,7 @@ from mbrl import policy_losses
 from mbrl.critics import ValueFunction
 from mbrl.imagination import Trajectory
 from mbrl.normaliser import Normaliser
-from mbrl.policy_losses import Recorded, imitation_loss, mper_loss, mpur_loss
+from mbrl.policy_losses import Recorded, imitation_loss, mper_loss, mpur_loss, step_cost
 from mbrl.uncertainty import Uncertainty, disagreement
 from tests.mbrl.policies import SMALL, training
 from tests.mbrl.small import random_context
@@ -50,6 +50,19 @@ def test_the_loss_is_the_discounted_cost_plus_u() -> None:
     without, fewer = mpur_loss(trajectory, None, config)
     assert float(without) == pytest.approx(want - 0.25 * metrics["uncertainty"], rel=1e-5)
     assert "uncertainty" not in fewer
+
+
+def test_closeness_effort_and_progress_count_where_they_are_asked_for() -> None:
+    """C + w_d proximity^4 + w_e [(a / 1.5)^2 + (k / .005)^2] - w_p v, written out."""
+    plain = training(lane_weight=0.3, off_road_weight=0.7)
+    config = replace(plain, danger_weight=2.0, effort_weight=0.1, progress_weight=0.5)
+    trajectory = random_trajectory(2, 3)
+    near, lane, off_road = (cost.numpy() for cost in trajectory.costs)
+    a, k = np.moveaxis(trajectory.actions.numpy(), -1, 0)
+    want = near + 0.3 * lane + 0.7 * off_road
+    np.testing.assert_allclose(step_cost(trajectory, plain), want, rtol=1e-5)
+    want += 2 * near**4 + 0.1 * ((a / 1.5) ** 2 + (k / 0.005) ** 2) - 0.5 * trajectory.poses.numpy()[..., 3]
+    np.testing.assert_allclose(step_cost(trajectory, config), want, rtol=1e-5)
 
 
 def test_mper_is_the_cost_and_the_distance_to_what_was_recorded() -> None:

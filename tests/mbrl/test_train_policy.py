@@ -100,7 +100,7 @@ def test_an_interrupted_training_ends_bit_for_bit_like_one_that_was_not(
         assert_same_checkpoint(tmp_path / "straight" / name, tmp_path / "halting" / name)
 
 
-@pytest.mark.parametrize("method", ["imitation", *IMAGINED])
+@pytest.mark.parametrize("method", ["imitation", "log-replay", *IMAGINED])
 def test_every_method_drives_validation_cars_and_finishes(
     method: Method, tmp_path: Path, notebook: Notebook
 ) -> None:
@@ -116,7 +116,7 @@ def test_every_method_drives_validation_cars_and_finishes(
     train(training(method), tmp_path, Untrained)  # finished: loaded
 
 
-@pytest.mark.parametrize("options", [{"value_weight": 0.5}, {"stochastic": True}])
+@pytest.mark.parametrize("options", [{"value_weight": 0.5}, {"stochastic": True}, {"method": "log-replay"}])
 def test_options_resume_bit_for_bit(
     options: dict[str, Any], tmp_path: Path, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
