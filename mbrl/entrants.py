@@ -54,8 +54,8 @@ class Entrant:
 def trainings(preset: Preset, seed: int, rl_steps: int) -> list[Training]:
     """Everything that is trained for a seed, in an order in which each finds what it needs."""
     imitation = policy_training(preset, "imitation", seed)
-    methods: tuple[Method, ...] = ("mpur", NO_U, "distill")
-    mpur, no_u, taught = (policy_training(preset, method, seed) for method in methods)
+    methods: tuple[Method, ...] = ("mpur", NO_U, "distill", "log-replay")
+    mpur, no_u, taught, replayed = (policy_training(preset, method, seed) for method in methods)
     separated = model_training(preset, seed)
     found = [
         Training("model", separated),
@@ -63,6 +63,7 @@ def trainings(preset: Preset, seed: int, rl_steps: int) -> list[Training]:
         Training("mpur", mpur, "model", "imitation"),
         Training(NO_U, no_u, "model", "imitation"),
         Training("distilled", taught, "model", "imitation"),
+        Training("log-replay", replayed, start="imitation"),
     ]
     for share in SHARES:
         fewer, start = of_share("model", share), of_share("imitation", share)
@@ -88,7 +89,7 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
         Entrant("human", "what was recorded", lambda *_: Human(), seeded=False),
         Entrant("no-action", "rules", lambda *_: NoAction(), seeded=False),
         *(Entrant(rules, "rules", _by_rules(rules), seeded=False) for rules in ("lane-keeper", "idm", "idm+mobil")),
-        *(_learned(name, "learned from recordings") for name in ("imitation", NO_U, "mpur", "distilled")),
+        *(_learned(name, "learned from recordings") for name in ("imitation", NO_U, "mpur", "distilled", "log-replay")),
         *(
             _learned(of_share(name, share), "learned from fewer cars", share)
             for name in ("imitation", "mpur")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from agents.policies import PolicyConfig
 from mbrl.forward_models import PaperConfig, SeparatedConfig, Timing
@@ -10,6 +10,8 @@ from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import Method, PolicyTraining, Teaching
 
 Preset = Literal["quick", "paper", "debug"]
+# What planners mind too, and what is nearly a collision: weights of mbrl.policy_losses, chosen on validation cars.
+FULL_COST: dict[str, Any] = {"danger_weight": 1.0, "effort_weight": 0.01, "progress_weight": 0.005}
 DEBUG_CHANNELS = (4, 8, 8)
 
 
@@ -53,6 +55,7 @@ def model_training(preset: Preset, seed: int = 0) -> ModelTraining:
 def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> PolicyTraining:
     """How a policy is trained under a preset; imitation has budgets of its own, since an update costs less."""
     imitates = method == "imitation"
+    cost = FULL_COST if method == "log-replay" else {}
     if preset == "quick":
         if imitates:
             return PolicyTraining(
@@ -64,7 +67,7 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
                 validations=2,
                 seed=seed,
             )
-        return PolicyTraining(method=method, seed=seed)
+        return PolicyTraining(method=method, seed=seed, **cost)
     if preset == "paper":
         return PolicyTraining(
             method=method,
@@ -86,6 +89,7 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
             epochs=1,
             validations=10,
             seed=seed,
+            **cost,
         )
     return PolicyTraining(
         method=method,
@@ -100,4 +104,5 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
         validation_cars=4,
         teaching=Teaching(futures=2, iterations=2, driven=1, followed=2),
         seed=seed,
+        **cost,
     )

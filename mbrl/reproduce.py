@@ -65,9 +65,14 @@ def trainings(preset: Preset, seed: int, only: Sequence[str] = ()) -> list[Train
     starts = {_start(row, preset): start_of(row.training, preset) for row in chosen}
     found += [Training(name, config) for name, config in starts.items()]
     return found + [
-        Training(f"policies/{row.name}", row.training, f"models/{row.model}", _start(row, preset))
+        Training(
+            f"policies/{row.name}",
+            row.training,
+            f"models/{row.model}" if row.model else None,
+            _start(row, preset),
+        )
         for row in chosen
-        if row.model is not None
+        if row.training.method != "imitation"
     ]
 
 

@@ -12,13 +12,14 @@ from typing import Any
 from mbrl.forward_models import EnsembleConfig, PaperConfig, SeparatedConfig
 from mbrl.model_training import ModelTraining
 from mbrl.policy_training import Method, PolicyTraining
-from mbrl.presets import Preset, model_training, policy_training
+from mbrl.presets import FULL_COST, Preset, model_training, policy_training
 
 SWEEP = (1, 3, 5, 10, 20)  # imagined steps
 SHARES = (0.05, 0.2)  # of the training cars
 LONGER = 4  # times as many updates
 PERTURBED = (0.0, 0.5, 1.0)  # share of perturbed contexts
 NO_U: Method = "mpur-no-uncertainty"
+PAPER_COST: dict[str, Any] = dict.fromkeys(FULL_COST, 0.0)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
     def by_separated(name: str, section: str, model: str = "separated", **changes: Any) -> Row:
         return Row(name, model, replace(separated, **changes), section)
 
+    def by_replay(name: str, **changes: Any) -> Row:
+        training = policy_training("quick" if preset == "paper" else preset, "log-replay", seed)
+        return Row(name, None, replace(training, **changes), "the recorded future")
+
     return [
         Row("imitation", None, policy_training(preset, "imitation", seed), "the paper's table"),
         by_paper("svg", "vae-z-dropout", method=NO_U),
@@ -94,6 +99,10 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
         by_separated("separated-no-u", "the separated model", method=NO_U),
         by_separated("separated-deterministic-mpur", "the separated model", "separated-deterministic"),
         by_separated("separated-attached-speed", "the separated model", detach_speed=False),
+        by_separated("separated-full-cost", "the separated model", **FULL_COST),
+        by_replay("log-replay"),
+        by_replay("log-replay-long", updates=LONGER * separated.updates),
+        by_replay("log-replay-paper-cost", **PAPER_COST),
         by_separated("separated-pixels", "gradient forms", gradient="pixels", method=NO_U),
         by_paper("paper-position", "vae-z-dropout", "gradient forms", gradient="position", method=NO_U),
         *_by_steps("mpur", "mpur-z-dropout", "vae-z-dropout", paper),

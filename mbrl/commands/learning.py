@@ -78,24 +78,33 @@ def train_model(
 
 
 def train_policy(
-    model: Annotated[Path, arg(metavar="DIR")],
     recording: Recordings,
     out: Annotated[Path, arg(metavar="DIR")],
+    model: Annotated[Path | None, arg(metavar="DIR")] = None,
+    method: Literal["mpur", "mpur-no-uncertainty", "log-replay"] = "mpur",
     preset: Literal["quick", "paper", "debug"] = "quick",
     seed: int = 0,
     device: Device = "cpu",
 ) -> None:
-    """Train a policy in the futures that a forward model imagines, starting from an imitation of the humans.
+    """Train a policy in the futures that a forward model imagines, or in recorded ones, starting from an imitation.
 
     Args:
-        model: folder of a trained forward model (from `headway train-model`).
-        recording: recordings whose situations the imagination starts from.
+        recording: recordings whose situations the policy starts from.
         out: folder for the policy; if it holds an interrupted run, that run goes on.
+        model: folder of a trained forward model (from `headway train-model`); log-replay needs none.
+        method: mpur (costs and the model's uncertainty), mpur-no-uncertainty (costs alone), or log-replay (costs among
+            the recorded cars, which do what they did).
         preset: quick (minutes on two cores), paper (one GPU), debug (seconds).
         seed: of everything random.
         device: where the networks are trained.
     """
-    _train_policy("mpur", model, recording, out, preset, seed, device)
+    if (model is None) != (method == "log-replay"):
+        refuse(
+            "log-replay learns without --model"
+            if model
+            else f"{method} needs --model, a trained forward model"
+        )
+    _train_policy(method, model, recording, out, preset, seed, device)
 
 
 def distill(
@@ -156,10 +165,17 @@ def reproduce(
 
 
 def _train_policy(
-    method: Method, model: Path, recording: Recordings, out: Path, preset: Preset, seed: int, device: str
+    method: Method,
+    model: Path | None,
+    recording: Recordings,
+    out: Path,
+    preset: Preset,
+    seed: int,
+    device: str,
 ) -> None:
-    """From an imitation of the humans, by a method that imagines."""
-    require_readable(model)
+    """From an imitation of the humans, through a model if there is one."""
+    if model is not None:
+        require_readable(model)
     files = all_files(recording)
     require_folder(out)
     from mbrl.data_parallel import check_parts, joined
@@ -173,7 +189,7 @@ def _train_policy(
 
         imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, method, seed)
         check_parts(imitation.batch_size, config.batch_size)
-        trained = load_model(model, own_device)
+        trained = load_model(model, own_device) if model is not None else None
         recordings = [read_parquet(path) for path in files]
         start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=own_device)
         train_policy(config, recordings, out, trained=trained, start_from=start, device=own_device)

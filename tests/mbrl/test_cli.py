@@ -235,6 +235,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "import --out {tmp}/o.parquet",
         "import {tmp}/none.txt --out {tmp}/o.parquet",
         "train-policy --model {tmp}/none --recording {file} --out {tmp}/o",
+        "train-policy --recording {file} --out {tmp}/o",
+        "train-policy --method log-replay --model {tmp} --recording {file} --out {tmp}/o",
         "demo --unknown",
         "pretrain nonsense --data ring --out {tmp}/o",
         "pretrain ica --data nonsense --out {tmp}/o",
