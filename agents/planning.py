@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from envs.context import Context, context_of_observation, scaled
-from envs.costs import LANE_WEIGHT, OFF_ROAD_WEIGHT, ORDINARY_ACTION, own_cost
+from envs.costs import ORDINARY_ACTION, Weights
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
@@ -22,8 +22,7 @@ from planners.dynamics import Dynamics
 from planners.objective import Cost
 from planners.space import Box
 
-EFFORT_WEIGHT = 0.01
-PROGRESS_WEIGHT = 0.005  # per m/s
+AT_THE_WHEEL = Weights(off_road=1.0, effort=0.01, progress=0.005)  # off_road as policies are trained
 
 
 class Situation(NamedTuple):
@@ -59,24 +58,18 @@ class Driving(Dynamics):
 class SceneCost:
     """The cost of poses (R, T, 4) and actions (R, T, 2) among scenes.
 
-        mean over masks and futures of C (envs.costs)  +  w_effort effort(a)  -  w_progress v
-
-    Without effort, the faintest C is worth the hardest braking; without progress, nobody who stands drives on.
+    mean over masks and futures of what the scene costs  +  what driving costs        (envs.costs.Weights)
     """
 
     scenes: Scenes
-    lane_weight: float = LANE_WEIGHT
-    off_road_weight: float = OFF_ROAD_WEIGHT
-    effort_weight: float = 0.0
-    progress_weight: float = 0.0
+    weights: Weights = Weights()  # noqa: RUF009 (frozen)
 
     def __call__(self, poses: Tensor, actions: Tensor) -> Tensor:
         """(R, T)."""
         by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
         seen = self.scenes.seen_by(by_start)
-        total = self.scenes.costs(by_start, seen).total(self.lane_weight, self.off_road_weight)
-        own = own_cost(actions, poses[..., 3], self.effort_weight, self.progress_weight)
-        return self.judged(total, seen).flatten(0, 1) + own
+        total = self.weights.of_scene(self.scenes.costs(by_start, seen))
+        return self.judged(total, seen).flatten(0, 1) + self.weights.of_driving(actions, poses[..., 3])
 
     def judged(self, total: Tensor, seen: Seen) -> Tensor:
         """(N, B, T) of C (K, M, N, B, T), and of what is seen of the scenes."""
@@ -99,10 +92,7 @@ class RecordedFuture:
 
     horizon: int
     stride: int
-    lane_weight: float = LANE_WEIGHT
-    off_road_weight: float = OFF_ROAD_WEIGHT
-    effort_weight: float = EFFORT_WEIGHT
-    progress_weight: float = PROGRESS_WEIGHT
+    weights: Weights = AT_THE_WHEEL
 
     def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:
         world, vehicle, now = replay.world, replay.vehicle[egos], context.now()
@@ -116,10 +106,7 @@ class RecordedFuture:
         others = scaled(np.ascontiguousarray(pictures[:, :, 1]), now.device)[None, None]
         scenes = Scenes.of(others, poses, context.frames[-1][:, ::2], now, context.size, replay.view)
 
-        cost = SceneCost(
-            scenes, self.lane_weight, self.off_road_weight, self.effort_weight, self.progress_weight
-        )
-        return Situation(Driving(world.dt, self.stride), cost, now)
+        return Situation(Driving(world.dt, self.stride), SceneCost(scenes, self.weights), now)
 
 
 class PlanningAgent:

@@ -1,4 +1,4 @@
-"""What effort and progress are worth to a planner: the oracle on validation cars, with and without them.
+"""What danger, effort and progress are worth to a planner: the oracle on validation cars, with and without them.
 
     python benchmarks/planner_cost.py [--recording FILE]... [--max-cars 120]
 
@@ -10,17 +10,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from agents.breakdown import breakdown
-from agents.planning import EFFORT_WEIGHT, PROGRESS_WEIGHT
+from agents.planning import AT_THE_WHEEL
 from benchmarks.who_fails import table
 from envs import SAMPLE
 from envs.formats import read
 from mbrl.demo import evaluate_with_bars
 from mbrl.entrants import oracle
 
-HEADER = ("effort weight", "progress weight", "success %", "hit from behind", "off road", "out of time")
+HEADER = (
+    "danger",
+    "effort",
+    "progress",
+    "success %",
+    "collisions at fault",
+    "hit from behind",
+    "off road",
+    "out of time",
+)
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -30,17 +40,30 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments.add_argument("--max-cars", type=int, default=120)
     args = arguments.parse_args(given)
     recordings = [read([path]) for path in args.recording or [SAMPLE]]
-    weights = [(effort, progress) for progress in (0.0, PROGRESS_WEIGHT) for effort in (0.0, EFFORT_WEIGHT)]
+    both = AT_THE_WHEEL
+    tried = [
+        replace(both, effort=0.0, progress=0.0), replace(both, progress=0.0), replace(both, effort=0.0), both,
+        replace(both, danger=1.0),
+    ]  # fmt: skip
     evaluation = evaluate_with_bars(
-        [oracle("quick", effort_weight=effort, progress_weight=progress) for effort, progress in weights],
+        [oracle("quick", weights=weights) for weights in tried],
         recordings, split="validation", max_cars=args.max_cars, num_egos=64, stop_at_failure=True,
     )  # fmt: skip
     rows = []
-    for both, run in zip(weights, evaluation.runs, strict=True):
+    for weights, run in zip(tried, evaluation.runs, strict=True):
         everything = breakdown(evaluation, [run])[0]
         success = 100 * run.outcomes.succeeded().mean()
         rows.append(
-            (*both, f"{success:.1f}", everything.hit_from_behind, everything.off_road, everything.out_of_time)
+            (
+                weights.danger,
+                weights.effort,
+                weights.progress,
+                f"{success:.1f}",
+                everything.collisions - everything.hit_from_behind,
+                everything.hit_from_behind,
+                everything.off_road,
+                everything.out_of_time,
+            )
         )
     print(f"{len(evaluation.drives)} validation cars\n")
     print(*table(HEADER, rows), sep="\n")

@@ -18,6 +18,7 @@ for the compiled replay. A collision by the paper's rule is proximity > COLLISIO
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -45,19 +46,9 @@ class Costs(NamedTuple):
     lane: Tensor
     off_road: Tensor
 
-    def total(
-        self,
-        lane_weight: float = LANE_WEIGHT,
-        off_road_weight: float = OFF_ROAD_WEIGHT,
-        danger_weight: float = 0.0,
-    ) -> Tensor:
-        """C = proximity + lane_weight * lane + off_road_weight * off_road + danger_weight * proximity^4.
-
-        The last is ours. The paper's cost grows evenly with closeness, so being half as close to two cars costs as much
-        as all but touching one.
-        """
-        total = self.proximity + lane_weight * self.lane + off_road_weight * self.off_road
-        return total + danger_weight * self.proximity**4 if danger_weight else total
+    def total(self, lane_weight: float = LANE_WEIGHT, off_road_weight: float = OFF_ROAD_WEIGHT) -> Tensor:
+        """C = proximity + lane_weight * lane + off_road_weight * off_road."""
+        return self.proximity + lane_weight * self.lane + off_road_weight * self.off_road
 
 
 def effort(actions: Tensor) -> Tensor:
@@ -65,9 +56,33 @@ def effort(actions: Tensor) -> Tensor:
     return (actions / actions.new_tensor(ORDINARY_ACTION)).square().sum(-1)
 
 
-def own_cost(actions: Tensor, speed: Tensor, effort_weight: float, progress_weight: float) -> Tensor:
-    """effort_weight * effort(actions) - progress_weight * speed (...), of actions (..., 2) and speeds in m/s (...)."""
-    return effort_weight * effort(actions) - progress_weight * speed
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What counts how much in the cost of a step,
+
+        proximity + w_lane lane + w_off off_road + w_danger proximity^4  +  w_effort effort(a) - w_progress v
+
+    The last three are ours, and 0 in the paper. Its cost grows evenly with closeness, so being half as close to two
+    cars costs as much as all but touching one; the fourth power minds what is nearly a collision. Without effort the
+    faintest cost is worth the hardest braking, and without progress nobody who stands drives on.
+    """
+
+    lane: float = LANE_WEIGHT
+    off_road: float = OFF_ROAD_WEIGHT
+    danger: float = 0.0
+    effort: float = 0.0
+    progress: float = 0.0  # per m/s
+
+    def of_scene(self, costs: Costs) -> Tensor:
+        """The first four terms."""
+        total = costs.total(self.lane, self.off_road)
+        return total + self.danger * costs.proximity**4 if self.danger else total
+
+    def of_driving(self, actions: Tensor, speed: Tensor) -> Tensor | float:
+        """The last two (...), of actions (..., 2) and speeds in m/s (...)."""
+        if not (self.effort or self.progress):
+            return 0.0
+        return self.effort * effort(actions) - self.progress * speed
 
 
 def pixel_grid(view: View, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,12 +11,13 @@ ICML 2013), on the learner's own states as in DAgger (Ross, Gordon, Bagnell, arX
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from agents.planning import Situation, action_space
+from agents.planning import AT_THE_WHEEL, Situation, action_space
 from agents.policies import Policy
 from envs.context import Context, context_of_windows
 from envs.recording import Recording
@@ -47,8 +48,7 @@ class Distilled(Blockwise):
             futures=teaching.futures,
             masks=config.masks if config.counts_uncertainty else 1,
             uncertainty_weight=config.uncertainty_weight if config.counts_uncertainty else 0.0,
-            lane_weight=config.lane_weight,
-            off_road_weight=config.off_road_weight,
+            weights=replace(AT_THE_WHEEL, lane=config.lane_weight, off_road=config.off_road_weight),
         )
         self.foresight = ModelForesight(trained, config.horizon, imagining)
         self.planner = GradientPlanner(

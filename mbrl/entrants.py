@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
-from agents.planning import PlanningAgent, RecordedFuture
+from agents.planning import AT_THE_WHEEL, PlanningAgent, RecordedFuture
 from agents.rules import RuleDriver, RulesConfig
 from agents.sb3_agent import SB3Agent
+from envs.costs import Weights
 from mbrl.agents_by_name import SB3_MODEL_FILE
 from mbrl.planning import Imagining, planning_agent
 from mbrl.policy_training import Method, PolicyTraining
@@ -192,9 +193,8 @@ def _planning(name: str, preset: Preset) -> Make:
     return make
 
 
-def oracle(preset: Preset, device: str = "cpu", **weights: float) -> PlanningAgent:
-    """The gradient planner in the recorded future; weights are those of RecordedFuture."""
+def oracle(preset: Preset, device: str = "cpu", weights: Weights = AT_THE_WHEEL) -> PlanningAgent:
+    """The gradient planner in the recorded future."""
     stride, planner = model_training(preset).model.timing.stride, _gradient(policy_training(preset))
-    weights = {"off_road_weight": WITH_U.off_road_weight} | weights
-    foresight = RecordedFuture(planner.config.horizon, stride, **weights)
+    foresight = RecordedFuture(planner.config.horizon, stride, weights)
     return PlanningAgent(planner, foresight, ORACLE, frames=1, stride=stride, device=device)

@@ -2,9 +2,9 @@
 
     J = sum_t  gamma^t [ 1/(K M) sum_k,m C(s_t^k,m)  +  lambda 1/M sum_m U_t^m  +  w_e effort(a_t)  -  w_p v_t ]
 
-C and U are those of mbrl.policy_losses and mbrl.uncertainty, effort and progress are in agents.planning. The separated
-model's scenes do not depend on the plan: they are drawn once and read by all candidates (envs.scenes). Other models
-would have to be unrolled for each candidate, and are refused.
+C and U are those of mbrl.policy_losses and mbrl.uncertainty, effort and progress those of envs.costs.Weights. The
+separated model's scenes do not depend on the plan: they are drawn once and read by all candidates (envs.scenes). Other
+models would have to be unrolled for each candidate, and are refused.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.planning import (
-    EFFORT_WEIGHT,
-    PROGRESS_WEIGHT,
+    AT_THE_WHEEL,
     Driving,
     Foresight,
     PlanningAgent,
@@ -28,7 +27,7 @@ from agents.planning import (
 )
 from agents.policies import Policy
 from envs.context import Context
-from envs.costs import LANE_WEIGHT
+from envs.costs import Weights
 from envs.replay import Replay
 from envs.scenes import Scenes, Seen
 from mbrl.forward_models import SeparatedModel
@@ -46,10 +45,7 @@ class Imagining:
     futures: int = 10  # M
     masks: int = 2  # K; 1 where U does not count
     uncertainty_weight: float = 0.05  # lambda
-    lane_weight: float = LANE_WEIGHT
-    off_road_weight: float = 1.0  # as policies are trained (mbrl.policy_training)
-    effort_weight: float = EFFORT_WEIGHT
-    progress_weight: float = PROGRESS_WEIGHT
+    weights: Weights = AT_THE_WHEEL
     mixed_precision: bool = False  # draw futures with networks in bfloat16
 
     def __post_init__(self) -> None:
@@ -112,10 +108,7 @@ class ModelForesight:
             futures.vehicles.unflatten(0, (self.config.masks, self.config.futures)), futures.observer,
             context.frames[-1][:, ::2], context.now(), context.size, self.model.config.view,
         )  # fmt: skip
-        config = self.config
-        cost = SceneCost(
-            scenes, config.lane_weight, config.off_road_weight, config.effort_weight, config.progress_weight
-        )
+        cost = SceneCost(scenes, self.config.weights)
         if self.config.uncertainty_weight:
             cost = UncertainSceneCost(
                 **vars(cost), uncertainty=self.uncertainty, uncertainty_weight=self.config.uncertainty_weight

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from agents.policies import Policy
 from envs.context import Context, Recorded, motion
-from envs.costs import own_cost
 from mbrl.critics import ValueFunction
 from mbrl.imagination import Trajectory
 from mbrl.normaliser import Normaliser
@@ -29,11 +28,10 @@ Loss = tuple[Tensor, dict[str, float]]  # and the numbers to log
 
 def step_cost(trajectory: Trajectory, config: PolicyTraining) -> Tensor:
     """C_t (B, T) of the module's docstring."""
-    cost = trajectory.costs.total(config.lane_weight, config.off_road_weight, config.danger_weight)
-    if not (config.effort_weight or config.progress_weight):
-        return cost
-    speed = trajectory.poses[..., 3]
-    return cost + own_cost(trajectory.actions, speed, config.effort_weight, config.progress_weight)
+    weights = config.weights
+    return weights.of_scene(trajectory.costs) + weights.of_driving(
+        trajectory.actions, trajectory.poses[..., 3]
+    )
 
 
 def imagined_cost(trajectory: Trajectory, config: PolicyTraining) -> Loss:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from agents.policies import PolicyConfig
+from envs.costs import Weights
 from envs.units import View
 from mbrl.imagination import Gradient
 
@@ -101,6 +102,17 @@ class PolicyTraining:
     def counts_uncertainty(self) -> bool:
         """Whether U is part of the loss."""
         return self.method in ("mpur", "distill") and self.uncertainty_weight > 0
+
+    @property
+    def weights(self) -> Weights:
+        """What counts how much in the cost of a step."""
+        return Weights(
+            lane=self.lane_weight,
+            off_road=self.off_road_weight,
+            danger=self.danger_weight,
+            effort=self.effort_weight,
+            progress=self.progress_weight,
+        )
 
     @property
     def needs_model(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.costs import COLLISION_THRESHOLD, Costs, costs, costs_of_image, pixel_grid
+from envs.costs import COLLISION_THRESHOLD, Costs, Weights, costs, costs_of_image, pixel_grid
 from envs.units import View
 from tests import reference
 from tests.envs.test_raster import car, render
@@ -123,6 +123,21 @@ def test_total_weighs_lane_and_off_road_by_a_fifth() -> None:
     each = Costs(torch.tensor(0.5), torch.tensor(0.25), torch.tensor(1.0))
     assert float(each.total()) == pytest.approx(0.5 + 0.2 * 0.25 + 0.2 * 1.0)
     assert float(each.total(lane_weight=0.0, off_road_weight=2.0)) == pytest.approx(2.5)
+
+
+def test_weights_say_what_counts() -> None:
+    """Written out; by default it is the paper's cost, whatever the ego does."""
+    each = Costs(torch.tensor([0.5, 1.0]), torch.tensor([0.25, 0.0]), torch.tensor([1.0, 0.5]))
+    actions, speed = torch.tensor([[3.0, -0.01], [0.0, 0.005]]), torch.tensor([10.0, 4.0])
+    plain = Weights()
+    np.testing.assert_allclose(plain.of_scene(each), each.total())
+    assert plain.of_driving(actions, speed) == 0
+    weights = Weights(lane=0.5, off_road=2.0, danger=3.0, effort=0.1, progress=0.02)
+    want = [0.5 + 0.5 * 0.25 + 2 * 1.0 + 3 * 0.5**4, 1.0 + 2 * 0.5 + 3 * 1.0]
+    np.testing.assert_allclose(weights.of_scene(each), want, rtol=1e-6)
+    np.testing.assert_allclose(
+        weights.of_driving(actions, speed), [0.1 * (4 + 4) - 0.2, 0.1 * 1 - 0.08], rtol=1e-5
+    )
 
 
 def test_gradients_agree_with_finite_differences() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.planning import Driving
+from agents.planning import AT_THE_WHEEL, Driving
 from agents.policies import Policy, PolicyConfig
 from envs.context import Context
 from envs.replay import Replay
@@ -23,6 +23,7 @@ from tests.mbrl.small import VIEW, context_at, random_actions, small_model
 
 M, K, STEPS = 3, 2, 4
 TRAFFIC = clean_traffic(num_cars=24)
+AS_TRAINED = replace(AT_THE_WHEEL, effort=0.0, progress=0.0)
 REPLAY = Replay([TRAFFIC], 4, threads=1)  # nobody looks at it
 
 
@@ -50,9 +51,8 @@ def foresight(*, image_term: bool = False, **changes: Any) -> ModelForesight:
     plain = {
         "futures": M,
         "masks": K,
-        "effort_weight": 0.0,
-        "progress_weight": 0.0,
-    }  # as policies are trained
+        "weights": AS_TRAINED,
+    }
     return ModelForesight(TrainedModel(model, uncertainty), STEPS, Imagining(**plain | changes))
 
 
@@ -69,7 +69,7 @@ def as_policies_see_it(
         driven = imagine(futures, lambda _: next(taken), futures.encode(), noise, STEPS, cost=cost)  # noqa: B023
         under = futures.under_all_masks(driven)
         u = at.uncertainty(disagreement(under, K))
-        total = under.costs.total(at.config.lane_weight, at.config.off_road_weight)
+        total = under.costs.total(at.config.weights.lane, at.config.weights.off_road)
         found.append((total.view(K, -1, STEPS), u))
     costs, us = zip(*found, strict=True)
     return torch.stack(costs, 1), torch.stack(us)
@@ -104,7 +104,7 @@ def test_effort_costs_and_progress_pays(context: Context) -> None:
     at = foresight()
     poses = poses_of(at, context, actions)
     plain = at(context, REPLAY, np.arange(4), 7).cost(poses, actions)
-    at = foresight(effort_weight=0.3, progress_weight=0.2)
+    at = foresight(weights=replace(AS_TRAINED, effort=0.3, progress=0.2))
     found = at(context, REPLAY, np.arange(4), 7).cost(poses, actions)
     effort = (actions[..., 0] / 1.5) ** 2 + (actions[..., 1] / 0.005) ** 2
     np.testing.assert_allclose(found - plain, 0.3 * effort - 0.2 * poses[..., 3], rtol=1e-4, atol=1e-4)
