@@ -90,7 +90,7 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
         Entrant("human", "what was recorded", lambda *_: Human(), seeded=False),
         Entrant("no-action", "rules", lambda *_: NoAction(), seeded=False),
         *(Entrant(rules, "rules", _by_rules(rules), seeded=False) for rules in ("lane-keeper", "idm", "idm+mobil")),
-        *(_learned(name, "learned from recordings") for name in ("imitation", NO_U, "mpur", "distilled", "log-replay")),
+        *(_learned(name, "learned from recordings") for name in ("imitation", NO_U, "mpur", "distilled")),
         *(
             _learned(of_share(name, share), "learned from fewer cars", share)
             for name in ("imitation", "mpur")
@@ -110,6 +110,7 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
             seeded=False,
             at_once=PLANS_AT_ONCE,
         ),
+        _replayed(preset),
         *(
             Entrant(name, "learned by driving", _by_sb3(name), name, interaction=rl_steps)
             for name in ("ppo", "sac")
@@ -134,6 +135,13 @@ def _learned(name: str, kind: str, share: float = 1.0) -> Entrant:
         return LearnedAgent(load_policy(folder / name, device)[0], name, seed, device)
 
     return Entrant(name, kind, make, name, share=share)
+
+
+def _replayed(preset: Preset) -> Entrant:
+    """It drives in the replay as RL does, but with gradients."""
+    config = policy_training(preset, "log-replay")
+    frames = config.updates * config.batch_size * config.horizon * config.policy.stride
+    return replace(_learned("log-replay", "learned by driving"), interaction=frames)
 
 
 def _by_sb3(name: str) -> Make:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from agents import NoAction
 from agents.evaluate import evaluate
@@ -21,11 +22,17 @@ from mbrl import benchmark as module
 from mbrl.benchmark import Setting, benchmark, latency
 from mbrl.benchmark_page import cells, kinds, markdown, row_of
 from mbrl.entrants import entrants, trainings
+from mbrl.log_replay import LogReplay, Moment
 from mbrl.named import choose
 from mbrl.plots import front_chart
+from mbrl.presets import policy_training
 from mbrl.progress import Counter
 from mbrl.side_by_side import Job
+from mbrl.train_policy import train_policy
 from tests.agents.scenes import clean_traffic
+from tests.mbrl.runs import Notebook, notebook
+
+__all__ = ["notebook"]  # a fixture
 
 SOME = ("no-action", "idm", "imitation", "mpur", "gradient", "gradient from mpur", "ppo")
 
@@ -55,6 +62,23 @@ def test_a_damaged_file_of_drives_is_named(tmp_path: Path) -> None:
     (tmp_path / "drives.npz").write_bytes(b"nonsense")
     with pytest.raises(InputError, match=r"drives\.npz: not a file of drives"):
         load_outcomes(tmp_path / "drives.npz")
+
+
+def test_who_drives_in_the_replay_while_learning_is_charged_for_it(
+    tmp_path: Path, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames, counted where they are driven."""
+    driven, step = 0, LogReplay.step
+
+    def counted(replay: LogReplay, h: Moment, action: Tensor, z: Tensor) -> Any:
+        nonlocal driven
+        driven += len(h.frame) * replay.stride
+        return step(replay, h, action, z)
+
+    monkeypatch.setattr(LogReplay, "step", counted)
+    train_policy(policy_training("debug", "log-replay"), [clean_traffic()], tmp_path, progress=Counter)
+    (entrant,) = choose(entrants("debug", 9), ["log-replay"], "entrant")
+    assert entrant.interaction == driven > 0
 
 
 def test_everything_needed_is_trained_after_what_it_needs() -> None:
