@@ -1,4 +1,4 @@
-"""What danger, effort and progress are worth to a planner: the oracle on validation cars, with and without them.
+"""What effort and progress are worth to a planner: the oracle on validation cars, with and without them.
 
     python benchmarks/planner_cost.py [--recording FILE]... [--max-cars 120]
 
@@ -21,16 +21,7 @@ from envs.formats import read
 from mbrl.demo import evaluate_with_bars
 from mbrl.entrants import oracle
 
-HEADER = (
-    "danger",
-    "effort",
-    "progress",
-    "success %",
-    "collisions at fault",
-    "hit from behind",
-    "off road",
-    "out of time",
-)
+HEADER = ("effort weight", "progress weight", "success %", "hit from behind", "off road", "out of time")
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -42,9 +33,10 @@ def main(given: Sequence[str] | None = None) -> None:
     recordings = [read([path]) for path in args.recording or [SAMPLE]]
     both = AT_THE_WHEEL
     tried = [
-        replace(both, effort=0.0, progress=0.0), replace(both, progress=0.0), replace(both, effort=0.0), both,
-        replace(both, danger=1.0),
-    ]  # fmt: skip
+        replace(both, effort=effort, progress=progress)
+        for progress in (0.0, both.progress)
+        for effort in (0.0, both.effort)
+    ]
     evaluation = evaluate_with_bars(
         [oracle("quick", weights=weights) for weights in tried],
         recordings, split="validation", max_cars=args.max_cars, num_egos=64, stop_at_failure=True,
@@ -55,16 +47,10 @@ def main(given: Sequence[str] | None = None) -> None:
         success = 100 * run.outcomes.succeeded().mean()
         rows.append(
             (
-                weights.danger,
-                weights.effort,
-                weights.progress,
-                f"{success:.1f}",
-                everything.collisions - everything.hit_from_behind,
-                everything.hit_from_behind,
-                everything.off_road,
-                everything.out_of_time,
+                weights.effort, weights.progress, f"{success:.1f}", everything.hit_from_behind,
+                everything.off_road, everything.out_of_time,
             )
-        )
+        )  # fmt: skip
     print(f"{len(evaluation.drives)} validation cars\n")
     print(*table(HEADER, rows), sep="\n")
 
