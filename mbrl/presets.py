@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from agents.planning import AT_THE_WHEEL
 from agents.policies import PolicyConfig
 from mbrl.forward_models import PaperConfig, SeparatedConfig, Timing
 from mbrl.model_training import ModelTraining, Stage
@@ -11,7 +12,11 @@ from mbrl.policy_training import Method, PolicyTraining, Teaching
 
 Preset = Literal["quick", "paper", "debug"]
 # What planners mind too, and what is nearly a collision: weights of mbrl.policy_losses, chosen on validation cars.
-FULL_COST: dict[str, Any] = {"danger_weight": 1.0, "effort_weight": 0.01, "progress_weight": 0.005}
+FULL_COST: dict[str, Any] = {
+    "danger_weight": 1.0,
+    "effort_weight": AT_THE_WHEEL.effort,
+    "progress_weight": AT_THE_WHEEL.progress,
+}
 DEBUG_CHANNELS = (4, 8, 8)
 
 
