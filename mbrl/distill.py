@@ -21,11 +21,11 @@ from agents.planning import AT_THE_WHEEL, Situation, action_space
 from agents.policies import Policy
 from envs.context import Context, context_of_windows
 from envs.recording import Recording
-from envs.windows import WindowConfig, Windows, WindowSampler, frames_back
+from envs.windows import Windows
 from mbrl.futures import follow
 from mbrl.planning import Imagining, ModelForesight, intended
 from mbrl.policy_losses import Loss, discounts, imitation_loss
-from mbrl.policy_rollouts import Blockwise
+from mbrl.policy_rollouts import Blockwise, starts
 from mbrl.policy_training import PolicyTraining
 from mbrl.trained_model import TrainedModel
 from planners.gradient import GradientConfig, GradientPlanner
@@ -43,7 +43,7 @@ class Distilled(Blockwise):
         device: str = "cpu",
     ) -> None:
         self.config, self.policy, self.device = config, policy, device
-        teaching, p = config.teaching, config.policy
+        teaching = config.teaching
         imagining = Imagining(
             futures=teaching.futures,
             masks=config.masks if config.counts_uncertainty else 1,
@@ -57,17 +57,7 @@ class Distilled(Blockwise):
                 learning_rate=teaching.learning_rate,
             )
         )  # fmt: skip
-        windows = WindowConfig(
-            context=frames_back(p.frames, p.stride),
-            targets=(),
-            observer="straight",
-            perturbed=config.perturbed,
-            urgent=config.urgent,
-            view=p.view,
-        )
-        self.sampler = WindowSampler(
-            recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 1)
-        )
+        self.sampler = starts(config, recordings)
 
     def prepare(self, windows: Windows) -> Callable[[], Loss]:
         """Plans from here or, every other time, from where the policy has driven on."""

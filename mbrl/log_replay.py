@@ -30,12 +30,12 @@ from envs.parallel import available_threads
 from envs.raster import render
 from envs.recording import Recording
 from envs.units import View
-from envs.windows import WindowConfig, Windows, WindowSampler, frames_back
+from envs.windows import Windows
 from envs.world import World
 from mbrl.forward_models.base import Prediction
 from mbrl.imagination import Trajectory, exact_costs, imagine
 from mbrl.policy_losses import Loss, imagined_cost
-from mbrl.policy_rollouts import Blockwise
+from mbrl.policy_rollouts import Blockwise, starts
 from mbrl.policy_training import PolicyTraining
 
 
@@ -96,17 +96,8 @@ class Replayed(Blockwise):
         self.config, self.policy, self.device = config, policy, device
         p = config.policy
         self.cost = exact_costs("position", p.view, detach_speed=config.detach_speed)
-        windows = WindowConfig(
-            context=frames_back(p.frames, p.stride),
-            targets=(config.horizon * p.stride,),  # the ego is recorded that long, so that the others are
-            observer="straight",
-            perturbed=config.perturbed,
-            urgent=config.urgent,
-            view=p.view,
-        )
-        self.sampler = WindowSampler(
-            recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 1)
-        )
+        # the ego is recorded over the horizon, so that the others are
+        self.sampler = starts(config, recordings, (config.horizon * p.stride,))
 
     def prepare(self, windows: Windows) -> Callable[[], Loss]:
         """Each call drives on from where the last one ended."""

@@ -49,6 +49,24 @@ def imitation_losses(
         yield imitation_loss(policy, context_of_windows(batch, device), action)
 
 
+def starts(
+    config: PolicyTraining, recordings: Sequence[Recording], targets: tuple[int, ...] = ()
+) -> WindowSampler:
+    """Where a policy is to drive on from, whatever its human did next; `targets` are frames that must be recorded."""
+    p = config.policy
+    windows = WindowConfig(
+        context=frames_back(p.frames, p.stride),
+        targets=targets,
+        observer="straight",
+        perturbed=config.perturbed,
+        urgent=config.urgent,
+        view=p.view,
+    )
+    return WindowSampler(
+        recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 1)
+    )
+
+
 class Blockwise(ABC):
     """Losses of batches that are prepared a block at a time and used in several epochs.
 
