@@ -14,6 +14,7 @@ from agents.sb3_models import Algorithm, algorithm_class
 from agents.sb3_perception import Pictures
 from agents.sb3_vec_env import SB3VecEnv
 from envs.replay import Traffic
+from envs.reward import Reward
 
 ON_POLICY = ("ppo", "a2c", "recurrent-ppo")
 EXPLORATION = 0.2  # standard deviation of td3's noise, in shares of a full action
@@ -26,6 +27,7 @@ class RLTraining:
     sees: "cells" or "pictures", see agents.sb3_interface; on a CPU the convolutions over pictures cost PPO far more
         than the traffic does.
     rollout: steps of every car between two updates; on-policy algorithms only.
+    reward: what a step is worth; its balance of progress and costs decides between rushing and standing still.
     buffer, updates: transitions kept, and updates for each step of all cars; the others only.
     gamma: 0.98 looks 5 s ahead.
     """
@@ -35,6 +37,7 @@ class RLTraining:
     num_envs: int = 64
     sees: Sees = "cells"
     traffic: Traffic = "blind"
+    reward: Reward = Reward()  # noqa: RUF009 (frozen)
     hidden: tuple[int, ...] = (128, 128)
     learning_rate: float = 3e-4
     gamma: float = 0.98

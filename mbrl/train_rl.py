@@ -53,7 +53,9 @@ def train_rl(
     facts = _facts_of(out / TRAINING_FILE, config)
     if facts["done"]:
         return SB3Agent.load(out / MODEL_FILE, device)
-    cars = SB3VecEnv(config.num_envs, recordings, interface=config.interface, traffic=config.traffic)
+    cars = SB3VecEnv(
+        config.num_envs, recordings, interface=config.interface, traffic=config.traffic, reward=config.reward
+    )
     model = _resumed(out, cars, device) if facts["steps"] else config.make(cars, device)
     with (
         Tracker("train-rl", out.name, config.to_dict(), out, run_id=facts["mlflow_run"]) as tracker,

@@ -203,6 +203,7 @@ def train_rl(
     num_envs: int = 64,
     sees: Literal["cells", "pictures"] = "cells",
     traffic: Literal["blind", "reactive"] = "blind",
+    progress: float = 0.1,
     hidden: tuple[int, ...] = (128, 128),
     seed: int = 0,
     device: Device = "cpu",
@@ -217,6 +218,7 @@ def train_rl(
         num_envs: cars driven at once.
         sees: cells (a few hundred numbers, for a CPU) or pictures (the policy network's convolutions).
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
+        progress: reward per metre along the road; a step's other weights are those of envs.reward.
         hidden: sizes of the layers.
         seed: of everything random.
         device: where the network is trained.
@@ -224,6 +226,7 @@ def train_rl(
     files = all_files(recording)
     require_folder(out)
     require_device(device)
+    from envs.reward import Reward
     from mbrl.rl_training import RLTraining
     from mbrl.train_rl import train_rl
 
@@ -234,6 +237,7 @@ def train_rl(
             num_envs=num_envs,
             sees=sees,
             traffic=traffic,
+            reward=Reward(progress=progress),
             hidden=hidden,
             seed=seed,
         )

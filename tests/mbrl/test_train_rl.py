@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from agents.sb3_models import Algorithm, algorithm_class, load_model, read_facts
+from agents.sb3_vec_env import SB3VecEnv
 from envs.errors import InputError
 from envs.recording import Recording
+from envs.reward import Reward
 from mbrl import train_rl as module
 from mbrl.agents_by_name import agent_by_name
 from mbrl.progress import Counter
@@ -111,6 +113,27 @@ def test_a_finished_run_is_loaded_and_another_one_refused(traffic: Recording, tm
     )
     with pytest.raises(InputError, match=r"holds a run with gamma = 0\.98, not 0\.5"):
         train(replace(TINY, gamma=0.5), traffic, tmp_path)
+
+
+def test_cars_are_paid_as_the_config_says(
+    traffic: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid: list[float] = []
+
+    class Noted(SB3VecEnv):
+        def step_wait(self) -> Any:
+            step = super().step_wait()
+            paid.extend(step[1])
+            return step
+
+    monkeypatch.setattr(module, "SB3VecEnv", Noted)
+    nothing = Reward(progress=0, proximity=0, lane=0, off_road=0, collision=0, arrival=0)
+    train(replace(TINY, reward=nothing), traffic, tmp_path / "unpaid")
+    assert len(paid) == 64
+    assert not any(paid)
+    train(replace(TINY, reward=replace(nothing, progress=1.0)), traffic, tmp_path / "paid")
+    assert all(metres >= 0 for metres in paid[64:])
+    assert max(paid) > 0.1
 
 
 @pytest.mark.slow
