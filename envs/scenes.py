@@ -148,11 +148,10 @@ class Scenes:
         return torch.stack(found)
 
     def standing(self, poses: Tensor) -> tuple[Tensor, Tensor]:
-        """Lane and off-road cost (N, B, T): what stands, on a grid around each pose that is as fine as the picture."""
-        half = float(self.size[:, 0].max()) / 2
-        rows, columns = (round(2 * reach * self.view.px_per_m) + 1 for reach in (half, LANE_WIDTH / 2))
-        ahead = torch.linspace(-half, half, rows).to(poses)[:, None]
-        left = torch.linspace(-LANE_WIDTH / 2, LANE_WIDTH / 2, columns).to(poses)[None, :]
+        """Lane and off-road cost (N, B, T): what stands, read where a picture from each pose has its pixels."""
+        ahead, left = pixel_grid(self.view, poses)
+        ahead = ahead[ahead[:, 0].abs() <= float(self.size[:, 0].max()) / 2]  # the mask is 0 elsewhere
+        left = left[:, left[0].abs() <= LANE_WIDTH / 2]
         mask = beside_mask(ahead, self.size[:, None, None]) * lane_mask(left)  # (B, rows, columns)
         num, starts, steps = poses.shape[:3]
         at = relative_points(ahead, left, poses[..., None, None, :], self.start[:, None, None, None])

@@ -16,6 +16,7 @@ from envs.costs import LANE_WIDTH, costs, pixel_grid
 from envs.raster import render
 from envs.scenes import FAINT, Scenes
 from envs.units import View
+from envs.warp import resample
 from envs.world import World, build_world
 from tests.toys import random_traffic
 
@@ -77,8 +78,24 @@ def test_seen_from_elsewhere_they_cost_nearly_what_a_picture_from_there_costs(wo
     found = scenes.costs(torch.stack([moved, moved]))
     assert float((found.proximity[0, 0, 1] - want.proximity).abs().mean()) < 0.03
     assert float(want.proximity.max()) > 0.3
-    half_a_pixel = 0.5 / VIEW.px_per_m / (LANE_WIDTH / 2)  # is what a picture may be off by
-    assert float((found.off_road[1] - want.off_road).abs().max()) < 1.1 * half_a_pixel
+    column = (
+        1 / VIEW.px_per_m / (LANE_WIDTH / 2)
+    )  # is what the edge of the road may be off by, where it is drawn
+    assert float((found.off_road[1] - want.off_road).abs().max()) < 1.1 * column
+    assert float((found.off_road[1] - want.off_road).abs().mean()) < 0.06
+    assert float(want.off_road.max()) > 0.3
+
+
+def test_what_stands_costs_what_it_costs_in_the_picture_that_a_policy_imagines(world: World) -> None:
+    scenes, _, start = scenes_of(world)
+    poses = start + torch.tensor([6.0, 1.4, 0.04, 0.0])
+    picture = resample(scenes.static, VIEW, start, poses, padding="border")
+    picture = torch.cat([picture[:, :1], torch.zeros_like(picture[:, :1]), picture[:, 1:]], 1)
+    want = costs(picture, poses[:, 3], scenes.size, *pixel_grid(VIEW, poses))
+    lane, off_road = scenes.standing(poses[None, :, None])
+    np.testing.assert_allclose(lane[0, :, 0], want.lane, atol=1e-5)
+    np.testing.assert_allclose(off_road[0, :, 0], want.off_road, atol=1e-5)
+    assert float(want.lane.max()) > 0.3
     assert float(want.off_road.max()) > 0.3
 
 
@@ -88,14 +105,13 @@ def test_what_stands_is_read_around_each_pose(world: World) -> None:
     static = torch.rand(scenes.static.shape, generator=torch.Generator().manual_seed(0))
     scenes = replace(scenes, static=static)
     poses = (start + torch.tensor([3.0, 0.7, 0.05, 0.0])).expand(1, -1, 4)[:, :, None]
-    half = float(scenes.size[:, 0].max()) / 2
-    rows, columns = (round(2 * reach * VIEW.px_per_m) + 1 for reach in (half, LANE_WIDTH / 2))
+    rows, columns = (
+        ((n - 1) / 2 - np.arange(n)) / VIEW.px_per_m for n in (VIEW.height, VIEW.width)
+    )  # of pixels
     want = np.zeros((2, len(start)))
     for b, pose in enumerate(poses[0, :, 0].numpy()):
         x0, y0, h0, _ = start[b].numpy()
-        for f, aside in product(
-            np.linspace(-half, half, rows), np.linspace(-LANE_WIDTH / 2, LANE_WIDTH / 2, columns)
-        ):
+        for f, aside in product(rows, columns):
             if abs(f) > scenes.size[b, 0] / 2:
                 continue
             dx = pose[0] + f * np.cos(pose[2]) - aside * np.sin(pose[2]) - x0
@@ -193,6 +209,6 @@ def test_a_start_alone_is_that_start_in_a_batch(world: World) -> None:
     alone = Scenes.of(
         pictures[:, :, 2:3], scenes.observer[2:3], static[2:3], start[2:3], scenes.size[2:3], VIEW
     )
-    np.testing.assert_allclose(
-        alone.costs(poses[:, 2:3]).proximity, scenes.costs(poses).proximity[..., 2:3, :], atol=1e-6
-    )
+    for own, among in zip(alone.costs(poses[:, 2:3]), scenes.costs(poses), strict=True):
+        np.testing.assert_allclose(own, among[..., 2:3, :], atol=1e-6)
+    assert float(scenes.size[2, 0]) < float(scenes.size[:, 0].max())  # nor on who is longer
