@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+from envs.recording import Recording
+from envs.units import View
+from envs.windows import WindowConfig, Windows, WindowSampler
+
+NUM_WINDOWS = 2048  # that say what is usual
 
 
 class Normaliser(nn.Module):
@@ -29,3 +37,9 @@ class Normaliser(nn.Module):
 
     def inverse(self, x: Tensor) -> Tensor:
         return x * self.std + self.mean
+
+
+def usual(recordings: Sequence[Recording], targets: tuple[int, ...], *, share: float, seed: int) -> Windows:
+    """Many training windows, all but without pictures, to fit normalisers of vectors and actions to."""
+    windows = WindowConfig(context=(0,), targets=targets, view=View(height=1, width=1))
+    return WindowSampler(recordings, windows, batch_size=NUM_WINDOWS, share=share, seed=seed).batch(0)

@@ -62,7 +62,8 @@ def mper_loss(
 ) -> Loss:
     """The cost and lambda_E times the squared distance to the recorded future.
 
-    The distance is that of the forward model's training: the mean over pixels and over normalised (x, y, vx, vy).
+    The distance is as in the training of the paper's model: the mean over pixels and over normalised (x, y, vx, vy),
+    here normalised over the whole horizon.
     """
     loss, metrics = imagined_cost(trajectory, config)
     image_distance = (trajectory.images - recorded.images).square().mean()

@@ -27,7 +27,7 @@ from mbrl.forward_models.base import ForwardModel, reparameterise
 from mbrl.forward_models.layers import in_bfloat16
 from mbrl.futures import Futures, foresee
 from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, stepwise, unroll
-from mbrl.normaliser import Normaliser
+from mbrl.normaliser import Normaliser, usual
 from mbrl.policy_losses import Loss, imitation_loss, mper_loss, mpur_loss, step_cost, value_loss
 from mbrl.policy_training import PolicyTraining
 from mbrl.trained_model import TrainedModel
@@ -152,7 +152,8 @@ class Imagined(Blockwise):
         )
         self.normaliser = Normaliser(4).to(device)
         if config.method == "mper":
-            self.normaliser.fit(torch.from_numpy(self.sampler.batch(0).target_vectors).to(device))
+            batch = usual(recordings, windows.targets, share=config.data_share, seed=config.seed)
+            self.normaliser.fit(torch.from_numpy(batch.target_vectors).to(device))
 
     def prepare(self, windows: Windows) -> Callable[[], Loss]:
         context, model, config = context_of_windows(windows, self.device), self.model, self.config

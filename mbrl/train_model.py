@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 from envs.recording import Recording
-from envs.units import View
-from envs.windows import WindowConfig, Windows, WindowSampler
+from envs.windows import Windows
 from mbrl import data_parallel
 from mbrl.checkpoint import load, save, training_state
 from mbrl.forward_models import Ensemble, EnsembleConfig, PaperModel, build
@@ -25,6 +24,7 @@ from mbrl.loop import train
 from mbrl.model_losses import model_windows, rollout_error
 from mbrl.model_training import ModelTraining, Stage, training_to_dict
 from mbrl.model_uncertainty import fit_uncertainty, met_in_training
+from mbrl.normaliser import usual
 from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import cosine
 from mbrl.trained_model import MODEL_FILE, TrainedModel, check_dt, load_model, trained_of
@@ -203,8 +203,6 @@ def _batches(
 
 def _fit_normalisers(model: PaperModel, recordings: Sequence[Recording], config: ModelTraining) -> None:
     """Mean and deviation of vectors and actions over training windows."""
-    windows = WindowConfig(context=(0,), targets=model.timing.targets(1), view=View(height=1, width=1))
-    sampler = WindowSampler(recordings, windows, batch_size=2048, share=config.data_share, seed=config.seed)
-    batch = sampler.batch(0)
+    batch = usual(recordings, model.timing.targets(1), share=config.data_share, seed=config.seed)
     model.vector_normaliser.fit(torch.from_numpy(batch.vectors))
     model.action_normaliser.fit(torch.from_numpy(batch.actions))
