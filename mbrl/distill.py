@@ -11,13 +11,12 @@ ICML 2013), on the learner's own states as in DAgger (Ross, Gordon, Bagnell, arX
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from agents.planning import AT_THE_WHEEL, Situation, action_space
+from agents.planning import Situation, action_space
 from agents.policies import Policy
 from envs.context import Context, context_of_windows
 from envs.recording import Recording
@@ -48,9 +47,12 @@ class Distilled(Blockwise):
             futures=teaching.futures,
             masks=config.masks if config.counts_uncertainty else 1,
             uncertainty_weight=config.uncertainty_weight if config.counts_uncertainty else 0.0,
-            weights=replace(AT_THE_WHEEL, lane=config.lane_weight, off_road=config.off_road_weight),
+            weights=config.weights,
         )
         self.foresight = ModelForesight(trained, config.horizon, imagining)
+        self.driving_on = ModelForesight(
+            trained, teaching.driven, Imagining(futures=1, masks=1, uncertainty_weight=0.0)
+        )
         self.planner = GradientPlanner(
             GradientConfig(
                 horizon=config.horizon, gamma=config.gamma, num_iterations=teaching.iterations,
@@ -95,7 +97,7 @@ class Distilled(Blockwise):
 
     def _driven_on(self, context: Context, steps: int) -> list[Context]:
         """Where the policy drives in one future."""
-        futures = self.foresight.draw(context, self._integer(1 << 31)).of_mask(0)
+        futures = self.driving_on.draw(context, self._integer(1 << 31))
         with torch.no_grad():
             return [state for _, state in follow(futures, self.policy, steps)]
 

@@ -12,11 +12,15 @@ from mbrl.policy_training import Method, PolicyTraining, Teaching
 
 Preset = Literal["quick", "paper", "debug"]
 # What planners mind too, and what is nearly a collision: weights of mbrl.policy_losses, chosen on validation cars.
-FULL_COST: dict[str, Any] = {
-    "danger_weight": 1.0,
+PLANNED_COST: dict[str, Any] = {
     "effort_weight": AT_THE_WHEEL.effort,
     "progress_weight": AT_THE_WHEEL.progress,
 }
+FULL_COST: dict[str, Any] = {"danger_weight": 1.0, **PLANNED_COST}
+COSTS: dict[str, dict[str, Any]] = {
+    "distill": PLANNED_COST,
+    "log-replay": FULL_COST,
+}  # of methods; others: the paper's
 DEBUG_CHANNELS = (4, 8, 8)
 
 
@@ -60,7 +64,7 @@ def model_training(preset: Preset, seed: int = 0) -> ModelTraining:
 def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> PolicyTraining:
     """How a policy is trained under a preset; imitation has budgets of its own, since an update costs less."""
     imitates = method == "imitation"
-    cost = FULL_COST if method == "log-replay" else {}
+    cost = COSTS.get(method, {})
     if preset == "quick":
         if imitates:
             return PolicyTraining(

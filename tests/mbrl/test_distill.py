@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from agents.planning import AT_THE_WHEEL
 from agents.policies import Policy, PolicyConfig
 from envs.context import Context, context_of_windows
 from envs.errors import InputError
 from mbrl.distill import Distilled
 from mbrl.policy_training import PolicyTraining, Teaching, policy_training_from_dict, policy_training_to_dict
+from mbrl.presets import policy_training
 from mbrl.progress import Counter
 from mbrl.train_policy import train_policy
 from mbrl.trained_model import TrainedModel
@@ -84,9 +86,17 @@ def test_lessons_begin_where_the_policy_drives_itself() -> None:
     context = context_of(distilled)
     states = distilled._driven_on(context, 3)
     assert len(states) == 3
+    further = lessons(teaching=Teaching(futures=2, iterations=2, driven=8, followed=3))  # than plans go
+    assert len(further._driven_on(context, 8)) == 8
     with torch.no_grad():
         want = distilled.foresight.model.drive(context.now(), distilled.policy(context))
     np.testing.assert_allclose(states[0].now(), want, atol=1e-5)
+
+
+def test_the_teacher_minds_what_the_config_says() -> None:
+    taught = lessons(effort_weight=5.0, progress_weight=3.0, danger_weight=2.0)
+    assert taught.foresight.config.weights == taught.config.weights
+    assert policy_training("quick", "distill").weights == AT_THE_WHEEL
 
 
 def test_other_models_are_refused(tmp_path: Any) -> None:
