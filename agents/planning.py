@@ -13,7 +13,7 @@ from torch import Tensor
 
 from envs.context import Context, context_of_observation, scaled
 from envs.costs import ORDINARY_ACTION, Weights
-from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE, drive, limit_scale, path, straight_on
+from envs.kinematics import action_limit, drive, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
 from envs.scenes import Scenes, Seen
@@ -78,8 +78,7 @@ class SceneCost:
 
 def action_space(size: Tensor) -> Box:
     """What vehicles of sizes (B, 2) can do: accelerations in m/s^2 and curvatures in 1/m, (B, 1, 2)."""
-    scale = torch.from_numpy(limit_scale(size[:, 0].double().cpu().numpy())).to(size)
-    high = scale[:, None, None] * size.new_tensor([MAX_ACCELERATION, MAX_CURVATURE])
+    high = action_limit(size)[:, None]
     return Box(-high, high, torch.minimum(size.new_tensor(ORDINARY_ACTION).expand_as(high), high))
 
 

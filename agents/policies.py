@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.context import Context
+from envs.kinematics import within_limits
 from envs.units import View
 
 SPEED_SCALE = 10.0  # m/s
@@ -82,6 +83,9 @@ class Policy(nn.Module):
     """Gaussian policy over actions in units of (acceleration, curvature); its mean is the deterministic action.
 
     mean = bound tanh(o / bound),    o = mlp(perception),    deviation = exp(log_std)
+
+    What it asks for is cut to what the vehicle can do (envs.kinematics.action_limit), as the replay would: so it is the
+    same in imagination.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
@@ -96,12 +100,13 @@ class Policy(nn.Module):
 
     def forward(self, context: Context) -> Tensor:
         """Mean action (B, 2) in m/s^2 and 1/m."""
-        return self.units(context) * self.scale(context.poses)
+        return within_limits(self.units(context) * self.scale(context.poses), context.size)
 
     def sample(self, context: Context, noise: Tensor) -> Tensor:
         """An action (B, 2) drawn from the policy by noise (B, 2) of N(0, I), differentiable in its parameters."""
         units = self.units(context)
-        return (units + torch.exp(self.log_std) * noise) * self.scale(units)
+        asked = (units + torch.exp(self.log_std) * noise) * self.scale(units)
+        return within_limits(asked, context.size)
 
     def units(self, context: Context) -> Tensor:
         """The mean (B, 2) in units of the config's acceleration and curvature."""

@@ -28,6 +28,18 @@ def limit_scale(length: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.minimum(1.0, (REFERENCE_LENGTH / np.asarray(length)) ** 2)
 
 
+def action_limit(size: Tensor) -> Tensor:
+    """The acceleration and curvature (..., 2) that vehicles of size (..., 2) can reach; `limit_scale` says how."""
+    scale = (REFERENCE_LENGTH / size[..., 0].double()).square().clamp(max=1)
+    return torch.stack([scale * MAX_ACCELERATION, scale * MAX_CURVATURE], -1).to(size)
+
+
+def within_limits(action: Tensor, size: Tensor) -> Tensor:
+    """The actions (..., 2) that come of what is asked of vehicles of size (..., 2)."""
+    limit = action_limit(size)
+    return action.clamp(-limit, limit)
+
+
 def inverse(
     heading: NDArray[np.floating], speed: NDArray[np.floating], dt: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

@@ -84,6 +84,19 @@ def test_an_output_means_so_many_units() -> None:
     np.testing.assert_allclose(small.detach(), [[0.01, 0.01]], rtol=1e-4)  # near 0 a unit is a unit
 
 
+def test_nothing_is_asked_of_a_long_vehicle_that_it_cannot_do() -> None:
+    pilot = deciding(policy(), torch.tensor([-20.0, 0.5]))
+    cars = context(2)
+    cars = replace(cars, size=torch.tensor([[3.9, 1.8], [7.8, 2.5]]))
+    wanted = (pilot.units(cars) * pilot.scale(cars.poses)).detach()
+    assert float(wanted[0, 0]) > -6.2
+    noise = torch.tensor([-5.0, 50.0]).expand(2, 2)
+    limit = torch.tensor([[6.2, 0.065], [1.55, 0.01625]])
+    assert torch.equal(pilot(cars)[0], wanted[0])
+    torch.testing.assert_close(pilot(cars)[1], torch.stack([-limit[1, 0], wanted[1, 1]]))
+    torch.testing.assert_close(pilot.sample(cars, noise), limit * torch.tensor([-1.0, 1.0]))
+
+
 def parts(seen: Context) -> tuple[Tensor, Tensor, Tensor]:
     return seen.images, seen.poses, seen.size
 

@@ -111,6 +111,12 @@ def test_a_car_stops_and_does_not_reverse() -> None:
 )
 def test_limits_shrink_with_the_square_of_the_length(length: float, scale: float) -> None:
     assert kinematics.limit_scale(np.array([length])) == pytest.approx(scale)
+    size = torch.tensor([[length, 2.0], [length, 2.0]])
+    most = scale * torch.tensor([6.2, 0.065])
+    torch.testing.assert_close(kinematics.action_limit(size), most.expand(2, 2))
+    asked = torch.tensor([[-100.0, 0.001 * scale], [1.0 * scale, 100.0]])
+    want = torch.stack([torch.stack([-most[0], asked[0, 1]]), torch.stack([asked[1, 0], most[1]])])
+    torch.testing.assert_close(kinematics.within_limits(asked, size), want)
 
 
 def test_gradients_agree_with_finite_differences() -> None:

@@ -38,6 +38,13 @@ def known(cost: np.ndarray, real: np.ndarray, vehicle: np.ndarray) -> Executed:
     return Executed(vehicle, a, b, a, b)
 
 
+class Braking(Policy):
+    """As hard as it can."""
+
+    def units(self, context: Context) -> Tensor:
+        return torch.tensor([-6.0, 0.0]).expand(context.batch_size, 2)
+
+
 @pytest.mark.parametrize("variant", ["vae", "separated"])
 def test_the_ego_goes_where_it_was_imagined_to_go_if_its_motion_is_exact(variant: str) -> None:
     """The separated model integrates it; a network that was never trained does not know it."""
@@ -49,6 +56,21 @@ def test_the_ego_goes_where_it_was_imagined_to_go_if_its_motion_is_exact(variant
     assert apart < 0.02 if variant == "separated" else apart > 0.1
     assert (found.executed_way[:, -1] > 1).all()
     assert ((found.executed_cost >= 0) & (found.executed_cost <= 1.4)).all()
+
+
+def test_the_imagined_ego_can_do_what_its_car_can() -> None:
+    """Lorries of 8 m reach a quarter of what is asked of them, in the imagination as in the replay."""
+    traffic = clean_traffic()
+    vehicles = traffic.vehicles
+    lorries = replace(traffic, vehicles=replace(vehicles, length=np.full_like(vehicles.length, 8.0)))
+    found = imagined_against_executed(
+        Braking(SMALL), trained("separated", 10), [lorries], split="all", num_examples=40
+    )
+    assert np.abs(found.imagined_way - found.executed_way).max() < 0.02
+    cars = imagined_against_executed(
+        Braking(SMALL), trained("separated", 10), [traffic], split="all", num_examples=40
+    )
+    assert (found.imagined_way[:, -1] - cars.imagined_way[:, -1] > 1).all()
 
 
 def test_a_model_that_knows_the_future_imagines_what_is_executed() -> None:
