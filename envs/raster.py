@@ -190,3 +190,14 @@ def is_off_road(world: World, site: int, x: float, y: float) -> bool:
     if not (0 <= i < world.raster_shape[site, 0] and 0 <= j < world.raster_shape[site, 1]):
         return True
     return world.raster_cells[world.raster_offset[site] + i * world.raster_shape[site, 1] + j] >> 8 > 127
+
+
+@compiled
+def are_off_road(world: World, vehicle: NDArray[np.int64], poses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(B, T), `is_off_road` of poses (B, T, 4) on the sites of vehicles (B,)."""
+    found = np.empty(poses.shape[:2], np.bool_)
+    for b in range(len(vehicle)):
+        site = world.site[world.recording[vehicle[b]]]
+        for t in range(poses.shape[1]):
+            found[b, t] = is_off_road(world, site, poses[b, t, 0], poses[b, t, 1])
+    return found

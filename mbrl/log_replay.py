@@ -21,13 +21,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.planning import action_space
 from agents.policies import Policy
 from envs.context import Context, context_of_windows, scaled
 from envs.costs import COLLISION_THRESHOLD
 from envs.kinematics import drive
 from envs.parallel import available_threads
-from envs.raster import render
+from envs.raster import are_off_road, render
 from envs.recording import Recording
 from envs.units import View
 from envs.windows import Windows
@@ -49,9 +48,8 @@ class Moment:
 
 class LogReplay:
     """Recorded traffic that can be unrolled as a forward model is (mbrl.imagination.Dynamics): B egos in it, each
-    invisible to the others, every step `stride` recorded frames long.
-
-    What long vehicles can do is limited as at the wheel (envs.kinematics.limit_scale).
+    invisible to the others, every step `stride` recorded frames long. Actions are taken as they are: an actor asks for
+    what its vehicle can do.
 
     Args:
         vehicle: (B,) of the world, the car that each ego replaces.
@@ -66,8 +64,7 @@ class LogReplay:
         """Drive on by one step; there is nothing for z to decide. Raises ValueError after a recording's last frame."""
         if not self.lasts(h, 1).all():
             raise ValueError("a recording has no next frame; see LogReplay.lasts")
-        limit = action_space(h.ego.size).high[:, 0]
-        pose = drive(h.ego.now(), action.clamp(-limit, limit), self.world.dt, self.stride)
+        pose = drive(h.ego.now(), action, self.world.dt, self.stride)
         frame = h.frame + self.stride
         at = pose.detach().double().cpu().numpy()[:, None]
         pictures = render(self.world, frame[:, None], at, self.vehicle, self.view, available_threads())
@@ -81,6 +78,10 @@ class LogReplay:
     def lasts(self, h: Moment, steps: int) -> NDArray[np.bool_]:
         """(B,) whether so many more steps were recorded."""
         return h.frame + steps * self.stride <= self._end
+
+    def left_road(self, poses: Tensor) -> NDArray[np.bool_]:
+        """(B,) whether an ego leaves the road in its poses (B, T, 4), by the rule that ends a drive at the wheel."""
+        return are_off_road(self.world, self.vehicle, poses.detach().double().cpu().numpy()).any(1)
 
     def arrived(self, h: Moment) -> NDArray[np.bool_]:
         """(B,) whether an ego is at its goal."""
@@ -123,8 +124,8 @@ class Replayed(Blockwise):
 
     def _next(self, replay: LogReplay, driven: Trajectory, end: Moment, begin: Moment) -> Moment:
         """Where the next drives start: at the end of those that go on, else where they began."""
-        worst = torch.maximum(driven.costs.proximity, driven.costs.off_road).detach().amax(1)
-        failed = (worst > COLLISION_THRESHOLD).cpu().numpy()
+        closest = driven.costs.proximity.detach().amax(1)
+        failed = (closest > COLLISION_THRESHOLD).cpu().numpy() | replay.left_road(driven.poses)
         goes_on = ~failed & ~replay.arrived(end) & replay.lasts(end, self.config.horizon)
         return _either(goes_on, end, begin)
 

@@ -13,10 +13,11 @@ from agents.policies import Policy, PolicyConfig
 from envs.context import Context, context_of_windows
 from envs.costs import Costs
 from envs.drives import Drives
+from envs.kinematics import within_limits
 from envs.recording import Recording
 from envs.replay import Replay
 from envs.windows import WindowConfig, WindowSampler
-from mbrl.imagination import Trajectory
+from mbrl.imagination import Trajectory, imagine
 from mbrl.log_replay import LogReplay, Moment, Replayed
 from tests.agents.scenes import Track, along, clean_traffic, recording_of, still, without_goal
 from tests.mbrl.policies import SMALL, ids, train, training
@@ -39,7 +40,7 @@ def begun(recording: Recording, num: int = 6, perturbed: float = 0.0) -> tuple[L
 
 
 def test_it_is_the_replay_that_agents_drive_in() -> None:
-    """The same cars under the same actions, some of them more than a car can do: what is seen, and where it leads."""
+    """The same cars under the same actions: what is seen, and where it leads."""
     recording = clean_traffic()
     log, h = begun(recording)
     replay = Replay([recording], 6, history=(TIMING.frames - 1) * TIMING.stride + 1, view=VIEW)
@@ -47,8 +48,8 @@ def test_it_is_the_replay_that_agents_drive_in() -> None:
         vehicle=log.vehicle, start_frame=h.frame, limit_frame=h.frame + 100, human_frame=h.frame + 20
     )
     replay.reset(drives)
-    actions = 4 * random_actions(6, 8)
-    assert float(actions[..., 0].abs().max()) > 6.2
+    actions = within_limits(4 * random_actions(6, 8), h.ego.size[:, None])
+    assert float(actions[..., 0].abs().max()) > 5
     z = torch.zeros(6, 0)
     for t in range(8):
         (image, pose), h = log.step(h, actions[:, t], z)
@@ -91,9 +92,11 @@ def test_drives_go_on_but_for_those_that_failed_arrived_or_ended() -> None:
     learner = replayed(clean_traffic())
     fine = torch.zeros(6, 3)
     worst = Costs(fine.clone(), fine, fine.clone())
-    worst.proximity[1, 2] = worst.off_road[2, 0] = 0.995
+    worst.proximity[1, 2] = 0.995
     worst.proximity[0, 1] = 0.98  # close, but no collision
-    drive = Trajectory(torch.zeros(6, 3, 3, 2, 2), torch.zeros(6, 3, 4), torch.zeros(6, 3, 2), worst)
+    driven = begin.ego.now()[:, None].repeat(1, 3, 1)
+    driven[2, 0, 1] += 40  # off the road, and back on it
+    drive = Trajectory(torch.zeros(6, 3, 3, 2, 2), driven, torch.zeros(6, 3, 2), worst)
     poses = begin.ego.poses.clone()
     poses[:, -1, 0] += 1
     poses[:, -1, 0].clamp_(max=259.0)
@@ -109,6 +112,21 @@ def test_drives_go_on_but_for_those_that_failed_arrived_or_ended() -> None:
         assert all(
             torch.equal(a[row], b[row]) for a, b in zip(now.ego.frames, from_where.ego.frames, strict=True)
         )
+
+
+def test_who_leaves_the_road_begins_anew() -> None:
+    """By the rule of the replay: no picture is off the road so far that its cost tells."""
+    learner = replayed(clean_traffic(), horizon=10)
+    log, begin = begun(clean_traffic())
+    replay = Replay([clean_traffic()], 6, history=(TIMING.frames - 1) * TIMING.stride + 1, view=VIEW)
+    replay.reset(Drives(log.vehicle, begin.frame, begin.frame + 20, begin.frame + 100))
+    left, ever = torch.tensor([0.0, 0.02]).expand(6, 2), np.zeros(6, np.bool_)
+    for _ in range(20):
+        _, step = replay.step(left.numpy())
+        ever |= step.off_road
+    driven = imagine(log, lambda seen: left, begin, torch.zeros(6, 10, 0), 10, cost=learner.cost)
+    assert 0 < ever.sum() < 6
+    np.testing.assert_array_equal(log.left_road(driven.poses), ever)
 
 
 def test_each_epoch_begins_where_the_last_one_ended() -> None:
