@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
-from mbrl.commands.arguments import Disproved
+from mbrl.commands.arguments import Disproved, require_sensible
 from mbrl.commands.judging import bench, benchmark, diagnose, evaluate, imagine
 from mbrl.commands.learning import (
     demo,
@@ -159,9 +159,13 @@ def _run(command: Callable[[], None], *, can_resume: bool) -> int:
 def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     """The same signature and help, but calling it only remembers the arguments."""
 
+    def checked(*args: object, **kwargs: object) -> None:
+        require_sensible(kwargs)
+        command(*args, **kwargs)
+
     @functools.wraps(command)
     def remember(*args: object, **kwargs: object) -> Callable[[], None]:
-        return functools.partial(command, *args, **kwargs)
+        return functools.partial(checked, *args, **kwargs)
 
     return remember
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from tyro.conf import UseAppendAction, arg
 
@@ -45,6 +45,21 @@ def naming_bad_arguments() -> Iterator[None]:
         yield
     except ValueError as error:
         refuse(str(error))
+
+
+def require_sensible(arguments: Mapping[str, Any]) -> None:
+    """Refuse, in any command, seeds below 0 or named twice, and counts below 1."""
+    for name in ("seed", "seeds"):
+        given = arguments.get(name, ())
+        seeds = given if isinstance(given, tuple) else (given,)
+        if min(seeds, default=0) < 0:
+            refuse(f"--{name} {min(seeds)}: a seed is 0 or more")
+        if len(set(seeds)) < len(seeds):
+            refuse(f"--{name} {' '.join(map(str, seeds))}: name each seed once")
+    for name in ("max_cars", "rl_steps"):
+        count = arguments.get(name)
+        if count is not None and count < 1:
+            refuse(f"--{name.replace('_', '-')} {count}: must be at least 1")
 
 
 def require_some(items: Sequence[object], option: str) -> None:

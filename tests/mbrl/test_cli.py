@@ -243,6 +243,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "pretrain vq-vae --data ring --out {tmp}/o",
         "experiment nonsense --out {tmp}/o",
         "experiment --out {tmp}/o",
+        "train-model --recording {file} --out {tmp}/o --seed -1",
+        "reproduce --recording {file} --out {tmp}/o --seeds 0 -1",
+        "benchmark --recording {file} --out {tmp}/o --seeds 0 1 0",
+        "benchmark --recording {file} --out {tmp}/o --max-cars 0",
+        "benchmark --recording {file} --out {tmp}/o --rl-steps 0",
     ],
 )
 def test_bad_arguments_get_one_line(
