@@ -17,9 +17,9 @@ from agents.learned import LearnedAgent
 from agents.results import write_results
 from mbrl.driven import Driver, gathered, still_to_drive
 from mbrl.named import choose
-from mbrl.presets import Preset
+from mbrl.presets import Preset, of_share
 from mbrl.rows import Row, models, rows, start_of
-from mbrl.rows_page import RESULTS_FILE, policy_folder, write_page
+from mbrl.rows_page import REPORT_FILE, RESULTS_FILE, policy_folder, write_page
 from mbrl.side_by_side import run_together
 from mbrl.train_policy import load_policy
 from mbrl.trainings import RunJobs, Training, keep_setting, seed_folder, train_all
@@ -48,10 +48,12 @@ def reproduce(
     plan = {seed_folder(out, seed): trainings(preset, seed, only) for seed in seeds}
     train_all(plan, recordings, run=run, device=device, tracking_root=out)
     names = [row.name for row in chosen]
-    if not _is_driven(out / RESULTS_FILE, names, seeds):
+    page = out / REPORT_FILE  # is written last
+    if not (page.exists() and _is_driven(out / RESULTS_FILE, names, seeds)):
         drivers = _drivers(out, names, seeds, device)
         run(still_to_drive(drivers, recordings))
         evaluation = gathered(drivers, recordings)
+        page.unlink(missing_ok=True)
         write_results(evaluation, out)
         write_page(out, evaluation, chosen, preset, seeds)
 
@@ -79,10 +81,7 @@ def trainings(preset: Preset, seed: int, only: Sequence[str] = ()) -> list[Train
 def _start(row: Row, preset: Preset) -> str:
     """Name of the imitation that a row's policy starts from; rows of one network and the same cars share it."""
     own = rows(preset)[0].training.policy == row.training.policy
-    share = row.training.data_share
-    return f"policies/imitation{'' if own else '-separated'}" + (
-        "" if share == 1 else f"-data-{100 * share:.0f}"
-    )
+    return of_share(f"policies/imitation{'' if own else '-separated'}", row.training.data_share)
 
 
 def _is_driven(path: Path, names: Sequence[str], seeds: Sequence[int]) -> bool:

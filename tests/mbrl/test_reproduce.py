@@ -110,6 +110,10 @@ def test_rows_are_trained_driven_once_and_written_down(
     for name in ("human", *ROWS):
         assert f"| {name} |" in text
     assert (out / "report.html").stat().st_size > 10_000
+    (out / "report.html").unlink()  # as if it had been killed before
+    reproduce(out, [traffic], preset="debug", seeds=(0, 1), only=ROWS, run=in_this_process)
+    assert (out / "report.html").exists()
+    assert driven == everybody
     scores = {(row["name"], row["seed"]): row["success"] for row in data["agents"]}
     (out / "seed-0" / "drives" / "imitation.npz").unlink()
     reproduce(out, [traffic], preset="debug", seeds=(0,), only=ROWS[:1], run=in_this_process)
