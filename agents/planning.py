@@ -162,7 +162,7 @@ class PlanningAgent:
             return
         seen = np.isin(np.arange(replay.num_egos), egos)
         context = context_of_observation(observation, self.frames, self.stride, self.device, seen)
-        seed = (self.seed or 0) + self._calls
+        seed = int(np.random.SeedSequence((self.seed or 0, self._calls)).generate_state(1)[0])
         situation = self.foresight(context, replay, egos, seed)
         previous = self._plan and self._plan.take(torch.from_numpy(np.isin(self._planned, egos)))
         self._plan = self.planner.plan(

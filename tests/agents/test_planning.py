@@ -69,7 +69,19 @@ def test_an_action_is_held_for_a_step_of_its_foresight(traffic: Recording) -> No
         replay.step(actions[-1], active)
     for t in range(6):
         np.testing.assert_array_equal(actions[t], actions[t // 3 * 3])
-    assert [(num, seed) for num, _, seed in foresight.asked] == [(3, 5), (3, 8)]
+    assert [num for num, *_ in foresight.asked] == [3, 3]
+
+
+def test_every_decision_of_every_seed_has_a_seed_of_its_own(traffic: Recording) -> None:
+    seeds = []
+    for seed in (0, 1, 3):
+        foresight = KeepSpeed()
+        agent = PlanningAgent(PLANNER, foresight, "keeper", frames=2, stride=3, seed=seed)
+        replay, active = begun(traffic, agent)
+        for _ in range(12):
+            replay.step(agent.act(replay.observe()), active)
+        seeds += [own for *_, own in foresight.asked]
+    assert len(set(seeds)) == len(seeds) == 12
 
 
 def test_only_drives_that_go_on_are_planned(traffic: Recording) -> None:
