@@ -104,7 +104,7 @@ def evaluate(
             The cars are still those whose human makes it from where it was.
         num_egos: the most cars driven at once.
         threads: of the replay; all cores by default.
-        seed: of the bootstrap, and of which cars are taken if `max_cars` leaves some out.
+        seed: of the bootstrap, of perturbed starts, and of which cars are taken if `max_cars` leaves some out.
         min_seconds: the shortest drive (of the human) that is scored.
         history: recorded frames a car must have before it is taken over. It decides which cars are scored, so it is not
             taken from the agents; one that looks further back sees the first frame repeated.

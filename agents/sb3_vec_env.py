@@ -65,9 +65,17 @@ class SB3VecEnv(VecEnv):
         super().__init__(num_envs, space, self.interface.action_space())
 
     def reset(self) -> VecEnvObs:
-        """Begin a drive with every car, with the seeds of `seed` and the option "drive" of `set_options`."""
-        drives = [options.get("drive") for options in self._options]
-        chosen = {} if None in drives else {"drive": drives}
+        """Begin a drive with every car, with the seeds of `seed` and the option "drive" of `set_options`.
+
+        Raises:
+            ValueError: the option is set for some of the cars only.
+        """
+        drives = [options["drive"] for options in self._options if "drive" in options]
+        if 0 < len(drives) < self.num_envs:
+            raise ValueError(
+                f"the option drive is set for {len(drives)} of {self.num_envs} cars: set all, or none"
+            )
+        chosen = {"drive": drives} if drives else {}
         seen, _ = self.cars.reset(seed=self._seeds, options=chosen)
         self._reset_seeds()
         self._reset_options()

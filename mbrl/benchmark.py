@@ -140,7 +140,7 @@ def _time(setting: Setting, entrant: Entrant, seed: int | None) -> None:
     """Measure how long an agent takes for a decision about one car, unless that was done."""
     path = _latency_file(setting.out, entrant, seed)
     if not path.exists():
-        seconds = latency(_made(setting, entrant.name, seed), [read_parquet(setting.files[0])])
+        seconds = latency(_made(setting, entrant.name, seed), [read_parquet(path) for path in setting.files])
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps({"seconds": seconds}))
 

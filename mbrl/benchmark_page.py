@@ -42,8 +42,8 @@ def write_benchmark(
     data = {
         "conditions": {condition: results(evaluation) for condition, evaluation in evaluations.items()},
         "entrants": [
-            {"name": e.name, "kind": e.kind, "share_of_cars": e.share, "environment_steps": e.interaction}
-            | dict(costs[e.name])
+            {"name": e.name, "kind": e.kind, "method": e.method or e.name, "share_of_cars": e.share,
+             "environment_steps": e.interaction} | dict(costs[e.name])
             for e in entrants
         ],
         "machine": {"cpu": cpu_model(), "cores": available_threads(), "versions": versions()},
@@ -147,8 +147,8 @@ def _by_data(data: Data) -> list[str]:
     """Success over the share of the training cars, a line for each method that learned from several."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for entrant in data["entrants"]:
-        method = entrant["name"].split("-data-")[0]
-        lines.setdefault(method, []).append((100 * entrant["share_of_cars"], _success(data, entrant["name"])))
+        point = 100 * entrant["share_of_cars"], _success(data, entrant["name"])
+        lines.setdefault(entrant["method"], []).append(point)
     lines = {method: sorted(line) for method, line in lines.items() if len(line) > 1}
     if not lines:
         return []

@@ -42,7 +42,11 @@ def promises(
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, Promise]:
-    """Let every policy drive through the same futures: same contexts, same z, same dropout masks."""
+    """Let every policy drive through the same futures: same contexts, same z, same dropout masks.
+
+    Args:
+        num_examples: contexts, in whole batches of 32.
+    """
     model, uncertainty = trained.model, trained.uncertainty
     horizon = uncertainty.mean.shape[1]
     sampler = WindowSampler(
@@ -58,8 +62,8 @@ def promises(
         )
         z = from_prior(model, noise.repeat(num_masks, 1, 1))
         for name, policy in policies.items():
-            torch.manual_seed(_seed(seed, i))
-            with dropout_on(model):
+            with torch.random.fork_rng(), dropout_on(model):
+                torch.manual_seed(_seed(seed, i))
                 trajectory = imagine(
                     model, policy, model.encode(context), z, horizon,
                     cost=exact_costs(model.gradient, model.config.view), num_masks=num_masks,

@@ -19,7 +19,7 @@ from envs.costs import Weights
 from mbrl.agents_by_name import SB3_MODEL_FILE
 from mbrl.planning import Imagining, planning_agent
 from mbrl.policy_training import Method, PolicyTraining
-from mbrl.presets import Preset, model_training, policy_training
+from mbrl.presets import SHARES, Preset, model_training, of_share, policy_training
 from mbrl.rl_training import RLTraining
 from mbrl.train_policy import load_policy
 from mbrl.trained_model import load_model
@@ -27,7 +27,6 @@ from mbrl.trainings import Training
 from planners import CEM, CEMConfig, GradientConfig, GradientPlanner
 from planners.base import Planner
 
-SHARES = (0.05, 0.2)  # of the training cars, besides all
 NO_U: Method = "mpur-no-uncertainty"
 ORACLE = "oracle (knows the future)"
 PLANS_AT_ONCE = 32  # imagined futures of more cars leave the caches, and take half as long again
@@ -44,6 +43,7 @@ class Entrant:
     trained: str | None = None  # its training; None: it needs none
     seeded: bool = True  # whether a seed makes a difference
     share: float = 1.0  # of the training cars
+    method: str = ""  # its name but for the share
     interaction: int = 0  # environment steps it consumes in training
     at_once: int = 256  # cars that it drives
 
@@ -92,7 +92,7 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
         *(Entrant(rules, "rules", _by_rules(rules), seeded=False) for rules in ("lane-keeper", "idm", "idm+mobil")),
         *(_learned(name, "learned from recordings") for name in ("imitation", NO_U, "mpur", "distilled")),
         *(
-            _learned(of_share(name, share), "learned from fewer cars", share)
+            _learned(name, "learned from fewer cars", share)
             for name in ("imitation", "mpur")
             for share in SHARES
         ),
@@ -118,11 +118,6 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
     ]  # fmt: skip
 
 
-def of_share(name: str, share: float) -> str:
-    """The name of what was learned from a share of the cars."""
-    return f"{name}-data-{100 * share:.0f}"
-
-
 # --- how they drive --------------------------------------------------------------------------------------------------
 
 
@@ -130,11 +125,13 @@ def _by_rules(rules: Any) -> Make:
     return lambda *_: RuleDriver(RulesConfig(rules=rules))
 
 
-def _learned(name: str, kind: str, share: float = 1.0) -> Entrant:
+def _learned(method: str, kind: str, share: float = 1.0) -> Entrant:
+    name = of_share(method, share)
+
     def make(folder: Path, seed: int, device: str) -> Agent:
         return LearnedAgent(load_policy(folder / name, device)[0], name, seed, device)
 
-    return Entrant(name, kind, make, name, share=share)
+    return Entrant(name, kind, make, name, share=share, method=method)
 
 
 def _replayed(preset: Preset) -> Entrant:

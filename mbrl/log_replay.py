@@ -81,7 +81,8 @@ class LogReplay:
 
     def left_road(self, poses: Tensor) -> NDArray[np.bool_]:
         """(B,) whether an ego leaves the road in its poses (B, T, 4), by the rule that ends a drive at the wheel."""
-        return are_off_road(self.world, self.vehicle, poses.detach().double().cpu().numpy()).any(1)
+        found = are_off_road(self.world, self.vehicle, poses.detach().double().cpu().numpy())
+        return np.asarray(found.any(1))
 
     def arrived(self, h: Moment) -> NDArray[np.bool_]:
         """(B,) whether an ego is at its goal."""

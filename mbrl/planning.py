@@ -125,7 +125,7 @@ class ModelForesight:
         generator = torch.Generator().manual_seed(seed)
         noise = model.noise(config.futures, self.horizon, like=context.size, generator=generator)
         noise = noise.repeat_interleave(context.batch_size, 0).repeat(config.masks, 1, 1)
-        with torch.random.fork_rng(devices=[]), dropout_on(model):  # torch's dropout takes no generator
+        with torch.random.fork_rng(), dropout_on(model):  # torch's dropout takes no generator
             torch.manual_seed(seed)
             copies = config.masks * config.futures
             return foresee(model, context, from_prior(model, noise), self.horizon, copies)

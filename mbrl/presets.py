@@ -22,6 +22,16 @@ COSTS: dict[str, dict[str, Any]] = {
     "log-replay": FULL_COST,
 }  # of methods; others: the paper's
 DEBUG_CHANNELS = (4, 8, 8)
+SHARES = (0.05, 0.2)  # of the training cars, besides all: how much does a method need?
+
+
+def of_share(name: str, share: float) -> str:
+    """The name of what is learned from a share of the training cars.
+
+    >>> of_share("mpur", 0.05), of_share("mpur", 1.0)
+    ('mpur-data-5', 'mpur')
+    """
+    return name if share == 1 else f"{name}-data-{100 * share:.0f}"
 
 
 def model_training(preset: Preset, seed: int = 0) -> ModelTraining:

@@ -12,10 +12,9 @@ from typing import Any
 from mbrl.forward_models import EnsembleConfig, PaperConfig, SeparatedConfig
 from mbrl.model_training import ModelTraining
 from mbrl.policy_training import Method, PolicyTraining
-from mbrl.presets import FULL_COST, Preset, model_training, policy_training
+from mbrl.presets import FULL_COST, SHARES, Preset, model_training, of_share, policy_training
 
 SWEEP = (1, 3, 5, 10, 20)  # imagined steps
-SHARES = (0.05, 0.2)  # of the training cars
 LONGER = 4  # times as many updates
 PERTURBED = (0.0, 0.5, 1.0)  # share of perturbed contexts
 NO_U: Method = "mpur-no-uncertainty"
@@ -56,7 +55,7 @@ def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
         "separated": separated,
         "separated-deterministic": replace(separated, model=replace(separated.model, z_dim=0), z_dropout=0.0),
         **{
-            f"{name}-{_of_data(share)}": replace(training, data_share=share)
+            of_share(name, share): replace(training, data_share=share)
             for name, training in (("vae-z-dropout", z_dropout), ("separated", separated))
             for share in SHARES
         },
@@ -126,18 +125,14 @@ def _with_and_without_u(without: str, with_u: str, model: str, training: PolicyT
     both = ((without, replace(training, method=NO_U)), (with_u, training))
     others = [share for share in PERTURBED if share != training.perturbed]
     return [
-        Row(f"{base}-{of}", f"{model}-{of}", replace(row, data_share=share), "U by data", base)
-        for share, of in ((share, _of_data(share)) for share in SHARES)
+        Row(of_share(base, share), of_share(model, share), replace(row, data_share=share), "U by data", base)
+        for share in SHARES
         for base, row in both
     ] + [
         Row(f"{base}-perturbed-{100 * share:.0f}", model, replace(row, perturbed=share), "U by perturbation", base)
         for share in others
         for base, row in both
     ]  # fmt: skip
-
-
-def _of_data(share: float) -> str:
-    return f"data-{100 * share:.0f}"
 
 
 def start_of(training: PolicyTraining, preset: Preset) -> PolicyTraining:

@@ -105,6 +105,13 @@ def test_time_is_up_only_where_nothing_else_ends_a_drive(traffic: Recording) -> 
     assert infos[0]["TimeLimit.truncated"] == (stood[-5] == 0 and not infos[0]["is_success"])
 
 
+def test_a_drive_is_chosen_for_all_cars_or_for_none(traffic: Recording) -> None:
+    cars = SB3VecEnv(3, traffic, interface=CELLS, **SETTINGS)
+    cars.set_options([{"drive": 0}, {}, {}])
+    with pytest.raises(ValueError, match="drive is set for 1 of 3 cars"):
+        cars.reset()
+
+
 def test_arriving_is_a_success_and_ends_in_no_bootstrap(traffic: Recording) -> None:
     cars = SB3VecEnv(8, traffic, interface=Interface(full_action=(6.2, 0.065)), **SETTINGS)
     cars.seed(1)
