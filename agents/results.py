@@ -64,6 +64,12 @@ def _pooled(evaluation: Evaluation) -> list[dict[str, Any]]:
     ]
 
 
+def row_of(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The numbers of an agent in what `results` returns: over all its seeds, where it has several."""
+    rows: list[Mapping[str, Any]] = [*data.get("pooled", []), *data["agents"]]
+    return next(row for row in rows if row["name"] == name)
+
+
 def plain(value: Any) -> Any:
     """The same with NaN and infinities as None, which JSON can hold."""
     if isinstance(value, dict):

@@ -28,6 +28,7 @@ from envs.world import World, build_world, recorded_history
 URGENT_TRIES = 8  # windows drawn, of which the most urgent is taken
 EXPLORATION = (1.5, 0.004)  # m/s^2, 1/m: deviations of the noise of varied actions ...
 EXPLORATION_TIME = 1.0  # s; ... and how long it lasts
+Observer = Literal["ego", "straight"]  # whose view targets show, see WindowConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class WindowConfig:
 
     context: tuple[int, ...] = tuple(range(19, -1, -1))
     targets: tuple[int, ...] = tuple(range(1, 21))
-    observer: Literal["ego", "straight"] = "ego"
+    observer: Observer = "ego"
     perturbed: float = 0.0
     urgent: float = 0.0
     varied: float = 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.evaluate import Evaluation
-from agents.results import number, results, with_interval
+from agents.results import number, results, row_of, with_interval
 from envs.formats.atomic import atomic_path
 from envs.parallel import available_threads
 from mbrl.entrants import Entrant
@@ -57,13 +57,6 @@ def write_benchmark(
     return data
 
 
-def row_of(data: Data, condition: str, name: str) -> Data:
-    """An entrant's numbers under a condition, over all its seeds."""
-    found = data["conditions"][condition]
-    rows = [row for row in [*found.get("pooled", []), *found["agents"]] if row["name"] == name]
-    return rows[0]
-
-
 def header(data: Data) -> list[str]:
     """Of the table."""
     return [
@@ -74,7 +67,7 @@ def header(data: Data) -> list[str]:
 
 def cells(data: Data, entrant: Data) -> list[str]:
     """An entrant's line."""
-    rows = [row_of(data, condition, entrant["name"]) for condition in data["conditions"]]
+    rows = [row_of(found, entrant["name"]) for found in data["conditions"].values()]
     main = rows[0]
     return [
         entrant["name"],
@@ -134,7 +127,8 @@ def html(data: Data) -> str:
 
 
 def _success(data: Data, name: str) -> float:
-    return 100 * float(row_of(data, next(iter(data["conditions"])), name)["success"])
+    first = next(iter(data["conditions"].values()))
+    return 100 * float(row_of(first, name)["success"])
 
 
 def _by_latency(data: Data) -> str:

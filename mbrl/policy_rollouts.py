@@ -19,7 +19,7 @@ from torch import Tensor
 from agents.policies import Policy
 from envs.context import Context, Recorded, context_of_windows
 from envs.recording import Recording
-from envs.windows import WindowConfig, Windows, WindowSampler, frames_back
+from envs.windows import Observer, WindowConfig, Windows, WindowSampler, frames_back
 from mbrl.critics import LearnedCost, ValueFunction
 from mbrl.data_parallel import part, seeded, shared
 from mbrl.forward_models import Ensemble, SeparatedModel
@@ -50,15 +50,18 @@ def imitation_losses(
 
 
 def starts(
-    config: PolicyTraining, recordings: Sequence[Recording], targets: tuple[int, ...] = ()
+    config: PolicyTraining,
+    recordings: Sequence[Recording],
+    targets: tuple[int, ...] = (),
+    observer: Observer = "straight",
 ) -> WindowSampler:
-    """Where a policy is to drive on from, whatever its human did next; `targets` are frames that must be recorded."""
+    """Where a policy is to drive on from; `targets` are frames that must be recorded."""
     p = config.policy
     windows = WindowConfig(
         context=frames_back(p.frames, p.stride),
         targets=targets,
-        observer="straight",
-        perturbed=config.perturbed,
+        observer=observer,
+        perturbed=0.0 if config.follows_recorded_future else config.perturbed,
         urgent=config.urgent,
         view=p.view,
     )
@@ -138,21 +141,11 @@ class Imagined(Blockwise):
             and learned_cost is None
             and config.detach_speed
         )
-        recorded = config.follows_recorded_future
-        windows = WindowConfig(
-            context=frames_back(config.policy.frames, config.policy.stride),
-            targets=self.model.timing.targets(config.horizon) if recorded else (),
-            observer=self.model.observer,
-            perturbed=0.0 if recorded else config.perturbed,
-            urgent=config.urgent,
-            view=view,
-        )
-        self.sampler = WindowSampler(
-            recordings, windows, batch_size=config.batch_size, share=config.data_share, seed=(config.seed, 1)
-        )
+        targets = self.model.timing.targets(config.horizon) if config.follows_recorded_future else ()
+        self.sampler = starts(config, recordings, targets, self.model.observer)
         self.normaliser = Normaliser(4).to(device)
         if config.method == "mper":
-            batch = usual(recordings, windows.targets, share=config.data_share, seed=config.seed)
+            batch = usual(recordings, targets, share=config.data_share, seed=config.seed)
             self.normaliser.fit(torch.from_numpy(batch.target_vectors).to(device))
 
     def prepare(self, windows: Windows) -> Callable[[], Loss]:

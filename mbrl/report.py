@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.evaluate import Evaluation, Run
-from agents.results import number, results, row_label
+from agents.results import number, results, row_label, row_of
 from envs.formats.atomic import atomic_path
 from mbrl.checkpoint import flatten
 from mbrl.machine import versions
@@ -84,7 +84,7 @@ def write_report(
     """
     data = results(evaluation)
     run = evaluation.runs[_chosen(evaluation.runs, chosen)]
-    row = _row_of(data, run)
+    row = row_of(data, run.name)
     parts = [
         f"<h1>{escape(title)}</h1>",
         f"<p class=headline>{escape(headline(data, row, _has_goal(evaluation)))}</p>",
@@ -133,12 +133,6 @@ def _chosen(runs: Sequence[Run], name: str | None) -> int:
     if "mpur" in names:
         return names.index("mpur")
     return next((i for i, n in enumerate(names) if n not in BASELINES), len(names) - 1)
-
-
-def _row_of(data: Mapping[str, Any], run: Run) -> Mapping[str, Any]:
-    """The row of a run, or that of all seeds of its name."""
-    rows: list[Mapping[str, Any]] = [*data.get("pooled", []), *data["agents"]]
-    return next(row for row in rows if row["name"] == run.name)
 
 
 def _has_goal(evaluation: Evaluation) -> bool:

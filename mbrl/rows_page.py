@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from agents.evaluate import Evaluation
+from agents.results import row_of
 from envs.formats.atomic import atomic_path
 from mbrl.checkpoint import read_header
 from mbrl.loop import read_curves
@@ -36,13 +37,12 @@ def policy_folder(out: Path, seed: int, name: str) -> Path:
 
 def summaries(data: Summary) -> dict[str, tuple[Summary, float | None]]:
     """Agent -> its numbers over all seeds, and the standard deviation of success over seeds (None for one)."""
-    pooled = {row["name"]: row for row in data.get("pooled", [])}
     found: dict[str, tuple[Summary, float | None]] = {}
     for row in data["agents"]:
         name = row["name"]
         by_seed = [r["success"] for r in data["agents"] if r["name"] == name]
         deviation = float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None
-        found[name] = (pooled.get(name, row), deviation)
+        found[name] = (row_of(data, name), deviation)
     return found
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.context import Context, Recorded
-from envs.windows import frames_back
+from envs.windows import Observer, frames_back
 
 H = TypeVar("H")
 Latent = Literal["normal", "learned", "error"]
@@ -77,7 +77,7 @@ class ForwardModel(nn.Module, ABC, Generic[H]):
     timing: Timing
     z_dim: int
     bank: Bank | None  # of z met in training, where z is "error"
-    observer: Literal["ego", "straight"]  # whose view its training targets are (envs.windows.WindowConfig)
+    observer: Observer  # whose view its training targets are (envs.windows.WindowConfig)
     gradient: Literal[
         "position", "pixels"
     ]  # how a cost reaches the actions (see mbrl.imagination.exact_costs)

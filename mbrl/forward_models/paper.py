@@ -11,13 +11,14 @@ otherwise, see mbrl.forward_models.base; z-dropout is a matter of training (mbrl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from envs.context import Context, Recorded, motion
 from envs.units import View
+from envs.windows import Observer
 from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
 from mbrl.forward_models.layers import Conv2d, ConvTranspose2d, Linear
 from mbrl.normaliser import Normaliser
@@ -72,7 +73,7 @@ def leaky() -> nn.Module:
 class PaperModel(ForwardModel[PaperState]):
     """See the module's docstring."""
 
-    observer: Literal["ego", "straight"] = "ego"
+    observer: Observer = "ego"
     image_encoder: Any
 
     def __init__(self, config: PaperConfig) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +26,7 @@ from envs.context import Context, Recorded
 from envs.kinematics import drive, straight_on
 from envs.units import View
 from envs.warp import resample
+from envs.windows import Observer
 from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Timing, check_latent
 from mbrl.forward_models.matching import matched_velocity
 from mbrl.forward_models.particles import Particles
@@ -85,7 +85,7 @@ class Scene:
 class SeparatedModel(ForwardModel[Scene]):
     """See the module's docstring. Actions move the ego only."""
 
-    observer: Literal["ego", "straight"] = "straight"
+    observer: Observer = "straight"
 
     def __init__(self, config: SeparatedConfig) -> None:
         super().__init__()

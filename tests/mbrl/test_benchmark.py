@@ -16,11 +16,12 @@ from agents import NoAction
 from agents.evaluate import evaluate
 from agents.metrics import Outcomes
 from agents.outcome_files import load_outcomes, save_outcomes
+from agents.results import row_of
 from envs.errors import InputError
 from envs.formats import write_parquet
 from mbrl import benchmark as module
 from mbrl.benchmark import Setting, benchmark, latency
-from mbrl.benchmark_page import cells, kinds, markdown, row_of
+from mbrl.benchmark_page import cells, kinds, markdown
 from mbrl.entrants import entrants, trainings
 from mbrl.log_replay import LogReplay, Moment
 from mbrl.named import choose
@@ -147,9 +148,9 @@ def test_a_few_entrants_go_from_a_recording_to_a_table(
     assert {path: path.read_bytes() for path in out.glob("*/drives/*")} == files
     assert json.loads((out / "benchmark.json").read_text()) == first
     for condition in ("blind", "reactive", "perturbed"):
-        assert row_of(first, condition, "mpur")["seeds"] == [0, 1]
-        assert row_of(first, condition, "idm")["seed"] is None
-    assert row_of(first, "blind", "human")["success"] == 1
+        assert row_of(first["conditions"][condition], "mpur")["seeds"] == [0, 1]
+        assert row_of(first["conditions"][condition], "idm")["seed"] is None
+    assert row_of(first["conditions"]["blind"], "human")["success"] == 1
     by_name = {e["name"]: e for e in first["entrants"]}
     assert list(by_name) == ["human", *SOME]
     assert (by_name["ppo"]["environment_steps"], by_name["mpur"]["environment_steps"]) == (256, 0)
