@@ -16,7 +16,7 @@ from envs.costs import ORDINARY_ACTION, Weights
 from envs.kinematics import action_limit, drive, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
-from envs.scenes import Scenes, Seen
+from envs.scenes import Scenes
 from planners.base import Plan, Planner
 from planners.dynamics import Dynamics
 from planners.objective import Cost
@@ -67,12 +67,11 @@ class SceneCost:
     def __call__(self, poses: Tensor, actions: Tensor) -> Tensor:
         """(R, T)."""
         by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
-        seen = self.scenes.seen_by(by_start)
-        total = self.weights.of_scene(self.scenes.costs(by_start, seen))
-        return self.judged(total, seen).flatten(0, 1) + self.weights.of_driving(actions, poses[..., 3])
+        total = self.weights.of_scene(self.scenes.costs(by_start))
+        return self.judged(total).flatten(0, 1) + self.weights.of_driving(actions, poses[..., 3])
 
-    def judged(self, total: Tensor, seen: Seen) -> Tensor:
-        """(N, B, T) of C (K, M, N, B, T), and of what is seen of the scenes."""
+    def judged(self, total: Tensor) -> Tensor:
+        """(N, B, T) of C (K, M, N, B, T)."""
         return total.mean((0, 1))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,13 +42,6 @@ from envs.warp import relative_points, sampling_grid
 FAINT = 0.02  # intensity below which a pixel shows nobody
 
 
-class Seen(NamedTuple):
-    """What egos see of the others."""
-
-    nearest: Tensor  # (K, M, N, B, T): the point that attains the proximity cost
-    spread: Tensor  # (M, N, B, T): the variance of intensity over masks, summed over points in view
-
-
 @dataclass(frozen=True)
 class Scenes:
     """How the traffic around B starts goes on."""
@@ -56,7 +49,6 @@ class Scenes:
     points: Tensor  # (M, B, T, P, 2): metres ahead and to the left of the observer
     intensity: Tensor  # (K, M, B, T, P), 0 after ...
     num_points: Tensor  # (M, B, T): ... as many points
-    variance: Tensor  # (M, B, T, P) over masks; 0 with a single one
     observer: Tensor  # (B, T, 4): its poses
     static: Tensor  # (B, 2, H, W): lane markings and off-road area, ...
     start: Tensor  # (B, 4): ... from the ego's pose at the start
@@ -77,13 +69,12 @@ class Scenes:
         intensity = flat.gather(-1, index.expand(len(flat), *index.shape)) * (brightest.values > 0)
         ahead, left = (x.expand(view.height, view.width).flatten() for x in pixel_grid(view, vehicles))
         return Scenes(
-            torch.stack([ahead[index], left[index]], -1), intensity, num_points, _variance(intensity), observer,
-            static, start, size, view,
+            torch.stack([ahead[index], left[index]], -1), intensity, num_points, observer, static, start, size, view,
         )  # fmt: skip
 
     @torch.no_grad()
-    def seen_by(self, poses: Tensor) -> Seen:
-        """What egos at poses (N, B, T, 4) see.
+    def nearest(self, poses: Tensor) -> Tensor:
+        """The points that attain the proximity cost of egos at poses (N, B, T, 4); (K, M, N, B, T).
 
         Raises:
             ValueError: poses of another number of steps than the scenes have.
@@ -96,45 +87,32 @@ class Scenes:
             )
         return self._found_by_loops(poses) if poses.device.type == "cpu" else self._found_at_once(poses)
 
-    def _found_by_loops(self, poses: Tensor) -> Seen:
+    def _found_by_loops(self, poses: Tensor) -> Tensor:
         (masks, futures), (num, starts, steps) = self.intensity.shape[:2], poses.shape[:3]
         nearest = torch.empty(masks, futures, num, starts, steps, dtype=torch.int64)
-        spread = poses.new_empty(futures, num, starts, steps)
         for_ranges(
             _look, num * starts * steps, torch.get_num_threads(), poses.detach().reshape(-1, 4).numpy(),
             self.observer.contiguous().numpy(), self.size.numpy(), self.points.numpy(), self.intensity.numpy(),
-            self.num_points.numpy(), self.variance.numpy(), *self._edges(), nearest.flatten(2).numpy(),
-            spread.flatten(1).numpy(),
+            self.num_points.numpy(), nearest.flatten(2).numpy(),
         )  # fmt: skip
-        return Seen(nearest, spread)
+        return nearest
 
-    def _found_at_once(self, poses: Tensor) -> Seen:
+    def _found_at_once(self, poses: Tensor) -> Tensor:
         ahead, left = self._from(poses, self.points[:, None])
         size = self.size[:, None, None]
         near = along_mask(ahead, poses[..., 3, None], size) * across_mask(left, size)
-        nearest = torch.stack([(near * intensity).argmax(-1) for intensity in self.intensity[:, :, None]])
-        furthest, aside = self._edges()
-        in_view = (ahead.abs() <= furthest) & (left.abs() <= aside)
-        return Seen(nearest, (self.variance[:, None] * in_view).sum(-1))
-
-    def _edges(self) -> tuple[float, float]:
-        """Metres ahead and to the side that a picture shows."""
-        margin = 0.5 / self.view.px_per_m
-        return self.view.top + margin, self.view.left + margin
+        return torch.stack([(near * intensity).argmax(-1) for intensity in self.intensity[:, :, None]])
 
     def _from(self, poses: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points (..., N, B, T, P, 2) from egos at poses (N, B, T, 4)."""
         return relative_points(points[..., 0], points[..., 1], self.observer[:, :, None], poses[..., None, :])
 
-    def costs(self, poses: Tensor, seen: Seen | None = None) -> Costs:
+    def costs(self, poses: Tensor) -> Costs:
         """Of egos at poses (N, B, T, 4): proximity (K, M, N, B, T), lane and off-road cost (N, B, T).
 
         The gradient is that of the ego's pose; its speed inside the proximity mask is held fixed (see envs.costs).
-
-        Args:
-            seen: what `seen_by` says of the poses, where it is known already.
         """
-        return Costs(self._proximity(poses, (seen or self.seen_by(poses)).nearest), *self.standing(poses))
+        return Costs(self._proximity(poses, self.nearest(poses)), *self.standing(poses))
 
     def _proximity(self, poses: Tensor, nearest: Tensor) -> Tensor:
         speed, size = poses.detach()[..., 3], self.size[:, None]
@@ -162,11 +140,6 @@ class Scenes:
         return lane, off_road
 
 
-def _variance(x: Tensor) -> Tensor:
-    """Unbiased, over the first axis; 0 of a single number. torch's is many times slower over so few."""
-    return (x - x.mean(0)).square().sum(0) / max(len(x) - 1, 1)
-
-
 @compiled
 def _look(
     poses: NDArray[np.floating[Any]],
@@ -175,17 +148,13 @@ def _look(
     points: NDArray[np.floating[Any]],
     intensity: NDArray[np.floating[Any]],
     num_points: NDArray[np.int64],
-    variance: NDArray[np.floating[Any]],
-    furthest: float,
-    aside: float,
     nearest: NDArray[np.int64],
-    spread: NDArray[np.floating[Any]],
     begin: int,
     end: int,
 ) -> None:
-    """`Scenes.seen_by` of rows (N * B * T) of poses from begin to end; nearest (K, M, N * B * T), spread without K."""
+    """`Scenes.nearest` (K, M, N * B * T) of rows of poses from begin to end."""
     num_masks, num_futures, num_starts, num_steps, most = intensity.shape
-    near, in_view = np.empty(most), np.empty(most)
+    near = np.empty(most)
     for row in range(begin, end):
         b, t = row // num_steps % num_starts, row % num_steps
         heading, turned = poses[row, 2], observer[b, t, 2] - poses[row, 2]
@@ -195,13 +164,11 @@ def _look(
         width = size[b, 1]
         half_length, safe, half_width = reaches(poses[row, 3], size[b, 0], width)
         for m in range(num_futures):
-            place, doubt, num = points[m, b, t], variance[m, b, t], num_points[m, b, t]
+            place, num = points[m, b, t], num_points[m, b, t]
             for p in range(num):  # no branches, which took longer
                 f, a = place[p, 0], place[p, 1]
                 ahead, left = abs(first_ahead + f * cos - a * sin), abs(first_left + f * sin + a * cos)
                 near[p] = along_at(ahead, half_length, safe) * across_at(left, width, half_width)
-                in_view[p] = doubt[p] * (ahead <= furthest) * (left <= aside)
-            spread[m, row] = in_view[:num].sum()
             for k in range(num_masks):
                 bright, best = intensity[k, m, b, t], 0.0
                 nearest[k, m, row] = 0

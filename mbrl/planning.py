@@ -29,7 +29,7 @@ from agents.policies import Policy
 from envs.context import Context
 from envs.costs import Weights
 from envs.replay import Replay
-from envs.scenes import Scenes, Seen
+from envs.scenes import Scenes
 from mbrl.forward_models import SeparatedModel
 from mbrl.futures import Futures, follow, foresee
 from mbrl.imagination import from_prior
@@ -64,15 +64,15 @@ class UncertainSceneCost(SceneCost):
     uncertainty: Uncertainty
     uncertainty_weight: float
 
-    def judged(self, total: Tensor, seen: Seen) -> Tensor:
-        u = self._disagreement(total, seen.spread).mean(0)
-        return super().judged(total, seen) + self.uncertainty_weight * u
+    def judged(self, total: Tensor) -> Tensor:
+        return super().judged(total) + self.uncertainty_weight * self._disagreement(total).mean(0)
 
-    def _disagreement(self, total: Tensor, image: Tensor) -> Tensor:
-        """U (M, N, B, T) of C and of how much pictures differ; the ego's own motion is exact, so its term is 0."""
-        terms = Terms(image, torch.zeros_like(image), total.var(0))
-        u = self.uncertainty(Terms(*(term.flatten(0, -2) for term in terms)))
-        return u.view(image.shape)
+    def _disagreement(self, total: Tensor) -> Tensor:
+        """U (M, N, B, T) of C (K, M, N, B, T). Pictures count nothing: no plan changes what there will be to see."""
+        variance = total.var(0)
+        flat = variance.flatten(0, -2)
+        nothing = torch.zeros_like(flat)
+        return self.uncertainty(Terms(nothing, nothing, flat)).view(variance.shape)
 
 
 class ModelForesight:

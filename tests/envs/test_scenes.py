@@ -160,10 +160,6 @@ def test_each_future_and_mask_is_its_own() -> None:
     np.testing.assert_allclose(near[1], near[0] / 2)
     assert near[0, 0, 0] > near[0, 1, 0] > near[0, 2, 0] > 0
     assert (near[:, :, 1] == 0).all(), "nobody is there in the second step"
-    spread = scenes.seen_by(still[None]).spread
-    np.testing.assert_allclose(spread[:, 0, 0, 0], 2 * np.var([1.0, 0.5], ddof=1), rtol=1e-6)
-    beyond = still + torch.tensor([0.0, 40.0, 0, 0])
-    assert (scenes.seen_by(beyond[None]).spread == 0).all(), "nobody sees it from there"
 
 
 def test_loops_find_what_torch_finds_at_once(world: World) -> None:
@@ -176,11 +172,8 @@ def test_loops_find_what_torch_finds_at_once(world: World) -> None:
     masked = futures * torch.rand(3, *futures.shape, generator=draw)
     scenes = Scenes.of(masked, poses, scenes.static, start, scenes.size, VIEW)
     seen_from = poses + torch.randn(40, *poses.shape, generator=draw) * torch.tensor([9.0, 3.0, 0.1, 2.0])
-    by_loops, at_once = scenes.seen_by(seen_from), scenes._found_at_once(seen_from)
-
-    np.testing.assert_allclose(by_loops.spread, at_once.spread, rtol=1e-4, atol=1e-6)
-    assert float(by_loops.spread.std()) > 0
-    near = [scenes.costs(seen_from, seen).proximity for seen in (by_loops, at_once)]
+    found = scenes.nearest(seen_from), scenes._found_at_once(seen_from)  # ties may be broken otherwise
+    near = [scenes._proximity(seen_from, nearest) for nearest in found]
     np.testing.assert_allclose(*near, atol=1e-6)
     assert 0.2 < float((near[0] > 0).float().mean()) < 1
 
