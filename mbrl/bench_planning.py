@@ -38,11 +38,13 @@ def gradient_mpc(repetitions: int = REPETITIONS) -> dict[str, float]:
     `gradient_mpc_float32_ms` does so without mixed precision, and `gradient_mpc_with_u_ms` under two dropout masks. The
     futures are drawn anew for every plan.
     """
-    certain = Imagining(futures=FUTURES, masks=1, uncertainty_weight=0.0, mixed_precision=True)
+    certain = Imagining(futures=FUTURES, mixed_precision=True)
     imagining = {
         "gradient_mpc_ms": certain,
         "gradient_mpc_float32_ms": replace(certain, mixed_precision=False),
-        "gradient_mpc_with_u_ms": Imagining(futures=FUTURES, masks=2, mixed_precision=True),
+        "gradient_mpc_with_u_ms": Imagining(
+            futures=FUTURES, masks=2, uncertainty_weight=0.05, mixed_precision=True
+        ),
     }
     trained = load_model(PRETRAINED / "model")
     windows = WindowConfig(context=trained.model.timing.context, targets=(), view=trained.model.config.view)

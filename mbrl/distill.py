@@ -50,9 +50,7 @@ class Distilled(Blockwise):
             weights=config.weights,
         )
         self.foresight = ModelForesight(trained, config.horizon, imagining)
-        self.driving_on = ModelForesight(
-            trained, teaching.driven, Imagining(futures=1, masks=1, uncertainty_weight=0.0)
-        )
+        self.driving_on = ModelForesight(trained, teaching.driven, Imagining(futures=1))
         self.planner = GradientPlanner(
             GradientConfig(
                 horizon=config.horizon, gamma=config.gamma, num_iterations=teaching.iterations,

@@ -162,8 +162,8 @@ def _cem(training: PolicyTraining) -> Planner[Any]:
     )
 
 
-WITH_U = Imagining(futures=2)  # with more, plans cost the same
-WITHOUT_U = replace(WITH_U, masks=1, uncertainty_weight=0.0)
+WITHOUT_U = Imagining(futures=1, masks=2)  # two draws of the model; with more, plans cost the same
+WITH_U = replace(WITHOUT_U, uncertainty_weight=0.05)  # as policies are trained
 
 
 class Planned(NamedTuple):
@@ -180,10 +180,10 @@ class Planned(NamedTuple):
 
 
 PLANNED = {
-    "gradient": Planned(_gradient, WITH_U),
-    "gradient, no U": Planned(_gradient, WITHOUT_U),
-    "cem": Planned(_cem, WITH_U),
-    "gradient from mpur": Planned(_gradient, WITH_U, "mpur"),
+    "gradient": Planned(_gradient, WITHOUT_U),
+    "gradient, U": Planned(_gradient, WITH_U),
+    "cem": Planned(_cem, WITHOUT_U),
+    "gradient from mpur": Planned(_gradient, WITHOUT_U, "mpur"),
 }
 
 

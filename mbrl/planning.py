@@ -43,8 +43,8 @@ class Imagining:
     """What a planner imagines, and what it minds. A field that makes no sense raises ValueError."""
 
     futures: int = 10  # M
-    masks: int = 2  # K; 1 where U does not count
-    uncertainty_weight: float = 0.05  # lambda
+    masks: int = 1  # K; at least 2 where U counts
+    uncertainty_weight: float = 0.0  # lambda
     weights: Weights = AT_THE_WHEEL
     mixed_precision: bool = False  # draw futures with networks in bfloat16
 

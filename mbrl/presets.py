@@ -18,7 +18,7 @@ PLANNED_COST: dict[str, Any] = {
 }
 FULL_COST: dict[str, Any] = {"danger_weight": 1.0, **PLANNED_COST}
 COSTS: dict[str, dict[str, Any]] = {
-    "distill": PLANNED_COST,
+    "distill": {**PLANNED_COST, "uncertainty_weight": 0.0},  # U makes planners worse, see docs/planning.md
     "log-replay": FULL_COST,
 }  # of methods; others: the paper's
 DEBUG_CHANNELS = (4, 8, 8)
@@ -99,7 +99,6 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
             cycles=1,
             horizon=30,
             gamma=0.99,
-            uncertainty_weight=0.5,
             masks=10,
             mixed_precision=True,
             perturbed=0.0,
@@ -108,7 +107,7 @@ def policy_training(preset: Preset, method: Method = "mpur", seed: int = 0) -> P
             epochs=1,
             validations=10,
             seed=seed,
-            **cost,
+            **{"uncertainty_weight": 0.5, **cost},
         )
     return PolicyTraining(
         method=method,

@@ -183,8 +183,8 @@ def test_the_global_generator_is_left_alone(context: Context) -> None:
     assert torch.equal(torch.rand(3), want)
 
 
-@pytest.mark.parametrize("bad", [{"futures": 0}, {"masks": 0}, {"masks": 1}])
-def test_what_makes_no_sense_is_refused(bad: dict[str, int]) -> None:
+@pytest.mark.parametrize("bad", [{"futures": 0}, {"masks": 0}, {"masks": 1, "uncertainty_weight": 0.05}])
+def test_what_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Imagining(**bad)
 
