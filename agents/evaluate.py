@@ -113,6 +113,10 @@ def evaluate(
     Raises:
         InputError: no car of the split can be scored.
     """
+    if history < 1 or not 0 <= min_seconds < math.inf:
+        raise ValueError(
+            f"history={history} must be at least 1, min_seconds={min_seconds} 0 or more, and finite"
+        )
     if not agents:
         raise ValueError("at least one agent is needed")
     if names is not None and len(names) != len(recordings):

@@ -14,6 +14,7 @@ Pictures are stored without loss, in Parquet. An episode's `options` say which c
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,17 +51,24 @@ def write_minari(
     first = next(drives, None)
     if first is None:
         raise InputError("no drives to write", path=out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = out.resolve()  # Minari 0.5.4 joins a relative path to itself
+    out.parent.mkdir(parents=True, exist_ok=True)
     from minari.dataset.minari_storage import MinariStorage
 
-    storage = MinariStorage.new(
-        out / DATA_FOLDER, observation_space=_space_of(first), action_space=gym.spaces.Box(-ACTION_LIMIT, ACTION_LIMIT),
-        data_format="parquet", jpeg_encoding=False,
-    )  # fmt: skip
-    facts = {"dataset_id": out.name, "algorithm_name": algorithm, "minari_version": minari.__version__}
-    storage.update_metadata({**facts, **({"description": description} if description else {})})
-    storage.update_episodes(_buffer(episode) for episode in _all(first, drives))
-    return minari.MinariDataset(storage)
+    with tempfile.TemporaryDirectory(
+        dir=out.parent, prefix=f".{out.name}."
+    ) as folder:  # all of it, or nothing
+        unfinished = Path(folder) / DATA_FOLDER
+        storage = MinariStorage.new(
+            unfinished, observation_space=_space_of(first), action_space=gym.spaces.Box(-ACTION_LIMIT, ACTION_LIMIT),
+            data_format="parquet", jpeg_encoding=False,
+        )  # fmt: skip
+        facts = {"dataset_id": out.name, "algorithm_name": algorithm, "minari_version": minari.__version__}
+        storage.update_metadata({**facts, **({"description": description} if description else {})})
+        storage.update_episodes(_buffer(episode) for episode in _all(first, drives))
+        out.mkdir(exist_ok=True)
+        unfinished.rename(out / DATA_FOLDER)
+    return minari.MinariDataset(out / DATA_FOLDER)
 
 
 def read_minari(folder: Path) -> Iterator[Episode]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from agents.evaluate import Evaluation, Run
@@ -19,8 +20,6 @@ from envs.errors import InputError
 from envs.formats.atomic import atomic_path
 
 MAX_NAMED = 3  # a table's title names no more recordings
-WIDE = 140  # columns of a terminal that shows all measures
-NUM_NARROW = 5  # measures shown in a narrower one
 
 
 def results(evaluation: Evaluation) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def _pooled(evaluation: Evaluation) -> list[dict[str, Any]]:
         {"name": name, "seeds": [run.seed for run in runs]}
         | summarise([run.outcomes for run in runs], seed=evaluation.seed)
         for name, runs in by_name.items()
-        if len(runs) > 1
+        if len({run.seed for run in runs}) == len(runs) > 1
     ]
 
 
@@ -137,11 +136,30 @@ def car_rows(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
             yield {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in plain(row).items()}
 
 
-def table(data: Mapping[str, Any], width: int = WIDE) -> Table:
+def table(data: Mapping[str, Any], width: int | None = None) -> Table:
     """The agents of a `results` dictionary for the terminal; success and distance with their 95 % intervals.
 
-    On fewer than WIDE columns the first measures alone are shown.
+    Args:
+        width: columns of the terminal: as many of the first measures as it has room for; all by default.
     """
+    whole = _table(data, len(MEASURES))
+    for num in range(len(MEASURES) - 1, 0, -1):
+        if width is None or Console(width=1000).measure(whole).maximum <= width:
+            break
+        whole = _table(data, num)
+        whole.caption = "more measures in results.json, or in a wider terminal"
+    return whole
+
+
+def print_table(data: Mapping[str, Any]) -> None:
+    """What fits into the terminal; into a file or a pipe, all of it."""
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=1000)
+    console.print(table(data, console.width))
+
+
+def _table(data: Mapping[str, Any], num_measures: int) -> Table:
+    """Of the first so many measures."""
     dropped = f", {len(data['dropped'])} dropped (their human fails)" if data["dropped"] else ""
     where = (
         data["recording"] if len(data["recordings"]) <= MAX_NAMED else f"{len(data['recordings'])} recordings"
@@ -149,9 +167,7 @@ def table(data: Mapping[str, Any], width: int = WIDE) -> Table:
     title = f"{where}: {data['cars']} cars of split {data['split']}{dropped}"
     out = Table(title=title, title_justify="left")
     out.add_column("agent", no_wrap=True)
-    shown = list(MEASURES.items())[: None if width >= WIDE else NUM_NARROW]
-    if width < WIDE:
-        out.caption = "more measures in results.json, or in a wider terminal"
+    shown = list(MEASURES.items())[:num_measures]
     for heading, _ in shown:
         out.add_column(heading, justify="right", no_wrap=True)
     for row in [*data["agents"], *data.get("pooled", [])]:

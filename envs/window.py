@@ -72,7 +72,8 @@ class Window:
         displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
         if sys.platform == "linux" and not any(os.environ.get(name) for name in displays):
             raise InputError(
-                "there is no display to open a window on; write a video instead (--mp4 FILE.mp4)"
+                "there is no display to open a window on; write a video instead (--mp4 FILE.mp4), or in Python"
+                ' ask for pictures (render_mode="rgb_array")'
             )
         try:
             pygame.display.init()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
@@ -15,12 +16,29 @@ PRETRAINED = Path(__file__).parent / "pretrained"  # folders of a model and a po
 SB3_MODEL_FILE = "model.zip"  # the best model of `headway train-rl`, in its folder
 
 
+def agents_by_name(names: Sequence[str], device: str = "cpu") -> list[Agent]:
+    """Several; those that would be called alike are called as they were named.
+
+    Raises:
+        InputError: one is named twice, or as for one.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"the agent {name!r} is named twice")
+    agents = [agent_by_name(name, device) for name in names]
+    called = [(agent.name, agent.seed) for agent in agents]
+    for agent, own, name in zip(agents, called, names, strict=True):
+        if called.count(own) > 1:
+            agent.name = name
+    return agents
+
+
 def agent_by_name(name: str, device: str = "cpu") -> Agent:
     """A driver that needs no training, `pretrained` (the policy that ships with headway), or a trained one.
 
     Without training drive `human`, `no-action` (also called `constant-velocity`), and by agents.rules `lane-keeper`,
     `idm` and `idm+mobil`. A trained one is the folder of `headway train-policy` or of `headway train-rl`, or a zip of
-    the latter; it is called by the method that trained it.
+    the latter; it is called by the method that trained it, but for `pretrained`.
 
     Raises:
         InputError: none of these, or a folder or file that cannot be read.
@@ -37,10 +55,10 @@ def agent_by_name(name: str, device: str = "cpu") -> Agent:
 
         return SB3Agent.load(zipped, device)
     folder = PRETRAINED / "policy" if name == "pretrained" else Path(name)
-    if not folder.is_dir():
+    if not (name and folder.is_dir()):
         raise InputError(
             f"no agent {name!r}: expected human, no-action, {', '.join(get_args(Rules))}, pretrained, or a folder with"
             f" a trained policy ({POLICY_FILE} or {SB3_MODEL_FILE})"
         )
     policy, config = load_policy(folder, device)
-    return LearnedAgent(policy, config.method, config.seed, device)
+    return LearnedAgent(policy, name if name == "pretrained" else config.method, config.seed, device)

@@ -13,7 +13,7 @@ import envs
 from agents import Agent, Human, NoAction
 from agents.evaluate import Evaluation, evaluate
 from agents.learned import LearnedAgent
-from agents.results import table, write_results
+from agents.results import print_table, write_results
 from envs.formats import read_parquet
 from envs.recording import Recording
 from envs.viewer import view
@@ -73,8 +73,7 @@ def run_demo(
             tracker.log(numbers, 0)
         for name in (REPORT_FILE, VIDEO_FILE, "results.json"):
             tracker.log_artifact(out / name)
-    console = Console()
-    console.print(table(data, console.width))
+    print_table(data)
     say(f"done in {duration(time.monotonic() - began)}; open {out / REPORT_FILE}")
 
 

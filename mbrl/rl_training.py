@@ -64,6 +64,8 @@ class RLTraining:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        if min(self.hidden, default=1) < 1:
+            raise ValueError(f"hidden={self.hidden} must be positive")
         if not 0 <= self.gamma <= 1 or not self.learning_rate > 0:
             raise ValueError(
                 f"gamma={self.gamma} must be within [0, 1], learning_rate={self.learning_rate} above 0"

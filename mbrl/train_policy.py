@@ -32,7 +32,7 @@ from mbrl.policy_rollouts import Blockwise, Imagined, imitation_losses
 from mbrl.policy_training import PolicyTraining, policy_training_from_dict, policy_training_to_dict
 from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import warm_restarts
-from mbrl.trained_model import TrainedModel, check_dt
+from mbrl.trained_model import MODEL_FILE, TrainedModel, check_dt
 
 POLICY_FILE = "policy.safetensors"
 
@@ -217,6 +217,8 @@ def _validate(
 def load_policy(folder: Path, device: str = "cpu") -> tuple[Policy, PolicyTraining]:
     """A finished policy. Raises InputError if there is none, or if it is damaged or foreign."""
     path = folder / POLICY_FILE
+    if (folder / MODEL_FILE).exists():
+        raise InputError("holds a forward model, not a policy", path=folder)
     if not path.exists():
         raise InputError(
             "no trained policy here; train one with `headway train-policy --out` this folder", path=folder

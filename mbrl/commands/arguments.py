@@ -56,7 +56,7 @@ def require_sensible(arguments: Mapping[str, Any]) -> None:
             refuse(f"--{name} {min(seeds)}: a seed is 0 or more")
         if len(set(seeds)) < len(seeds):
             refuse(f"--{name} {' '.join(map(str, seeds))}: name each seed once")
-    for name in ("max_cars", "rl_steps"):
+    for name in ("max_cars", "rl_steps", "cars", "history"):
         count = arguments.get(name)
         if count is not None and count < 1:
             refuse(f"--{name.replace('_', '-')} {count}: must be at least 1")
@@ -73,6 +73,10 @@ def all_files(recording: tuple[tuple[Path, ...], ...]) -> list[Path]:
     files = [path for group in recording for path in group]
     require_some(files, "--recording")
     require_readable(*files)
+    places = [path.resolve() for path in files]
+    for path, place in zip(files, places, strict=True):
+        if places.count(place) > 1:
+            refuse("is named twice: its cars would count twice", path)
     return files
 
 

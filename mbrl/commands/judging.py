@@ -56,21 +56,18 @@ def evaluate(
     files = all_files(recording)
     require_folder(out)
     require_device(device)
-    from rich.console import Console
-
-    from agents.results import table, write_results
-    from mbrl.agents_by_name import agent_by_name
+    from agents.results import print_table, write_results
+    from mbrl.agents_by_name import agents_by_name
     from mbrl.demo import evaluate_with_bars
 
-    drivers = [agent_by_name(name, device) for name in agent]
+    drivers = agents_by_name(agent, device)
     names = [path.name for path in files]
     with naming_bad_arguments():
         evaluation = evaluate_with_bars(
             drivers, read_all(files), names=names, split=split, traffic=traffic, perturbed=perturbed,
             history=history, min_seconds=min_seconds, seed=seed,
         )  # fmt: skip
-    console = Console()
-    console.print(table(write_results(evaluation, out), console.width))
+    print_table(write_results(evaluation, out))
 
 
 def benchmark(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,22 @@ def test_minari_opens_it_by_its_name(
     assert data.storage.metadata["algorithm_name"] == "idm+mobil"
     assert data.action_space.contains(data[0].actions[0])
     assert data.observation_space.contains({name: array[0] for name, array in data[0].observations.items()})
+
+
+def test_a_relative_path_will_do_and_what_fails_leaves_nothing(
+    driven: list[Episode], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_minari(driven[:2], Path("runs/toy-v0"), algorithm="human")
+    assert len(list(read_minari(Path("runs/toy-v0")))) == 2
+
+    def breaking() -> Iterator[Episode]:
+        yield driven[0]
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        write_minari(breaking(), Path("runs/broken-v0"), algorithm="human")
+    assert [path.name for path in Path("runs").iterdir()] == ["toy-v0"]
 
 
 def test_what_cannot_be_written_or_read_is_refused(driven: list[Episode], tmp_path: Path) -> None:

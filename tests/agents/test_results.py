@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import replace
 
@@ -121,3 +122,21 @@ def test_the_table_names_every_agent(evaluation):
         console.print(table(results(evaluation)))
     for label in ("no-action", "human", "cautious (seed 1)", "cautious (seed 0)", "cautious (2 seeds)"):
         assert label in text.get()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 300])
+def test_a_table_shows_whole_numbers_of_as_many_measures_as_there_is_room_for(evaluation, width):
+    data = results(evaluation)
+    shown = table(data, width)
+    console = Console(width=width, file=io.StringIO())
+    console.print(shown)
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert "cautious (2 seeds)" in text
+    num = {60: 1, 80: 2, 100: 3, 300: len(table(data).columns) - 1}[width]
+    assert len(shown.columns) - 1 >= num
+
+
+def test_agents_of_one_name_and_seed_are_not_seeds_of_one_agent():
+    again = evaluate([NoAction(), NoAction()], [scenes.clean_traffic(num_cars=24)], split="all", threads=1)
+    assert "pooled" not in results(again)

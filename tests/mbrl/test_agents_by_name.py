@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from agents import NoAction
 from agents.evaluate import evaluate
 from envs.errors import InputError
 from envs.sources import load_recordings
-from mbrl.agents_by_name import PRETRAINED, agent_by_name
+from mbrl.agents_by_name import PRETRAINED, agent_by_name, agents_by_name
 from mbrl.train_policy import load_policy
 from mbrl.trained_model import load_model
 
@@ -39,6 +40,23 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "policy.safetensors").write_bytes(b"not a checkpoint at all")
     with pytest.raises(InputError, match="not a headway checkpoint"):
         agent_by_name(str(tmp_path))
+
+
+def test_who_would_be_called_alike_is_called_as_it_was_named(tmp_path: Path) -> None:
+    copy = tmp_path / "mine"
+    shutil.copytree(PRETRAINED / "policy", copy)
+    names = ["no-action", "pretrained", str(copy)]
+    assert [agent.name for agent in agents_by_name(names)] == ["no-action", "pretrained", "mpur"]
+    again = tmp_path / "again"
+    shutil.copytree(copy, again)
+    assert [agent.name for agent in agents_by_name([str(copy), str(again)])] == [str(copy), str(again)]
+    with pytest.raises(InputError, match="'idm' is named twice"):
+        agents_by_name(["idm", "human", "idm"])
+
+
+def test_a_model_is_no_policy() -> None:
+    with pytest.raises(InputError, match="holds a forward model, not a policy"):
+        agent_by_name(str(PRETRAINED / "model"))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,7 +159,17 @@ def test_recordings_are_handed_on_as_one_list(
     monkeypatch.setattr("mbrl.train_model.train_model", note)
     other = tmp_path / "other.parquet"
     write_parquet(random_traffic(num_vehicles=5, num_frames=100, length=300.0), other)
-    arguments = ["--recording", str(file), str(other), "--recording", str(file), "--out", str(tmp_path / "o")]
+    third = tmp_path / "third.parquet"
+    shutil.copy(file, third)
+    arguments = [
+        "--recording",
+        str(file),
+        str(other),
+        "--recording",
+        str(third),
+        "--out",
+        str(tmp_path / "o"),
+    ]
     assert main(["train-model", *arguments]) == 0
     assert calls == [[500.0, 300.0, 500.0]]
 
@@ -243,6 +254,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "pretrain vq-vae --data ring --out {tmp}/o",
         "experiment nonsense --out {tmp}/o",
         "experiment --out {tmp}/o",
+        "evaluate --recording {file} --agent idm --agent idm --out {tmp}/o",
+        "evaluate --recording {file} --agent idm --history -1 --out {tmp}/o",
+        "evaluate --recording {file} --agent idm --min-seconds nan --out {tmp}/o",
+        "evaluate --recording {file} --recording {file} --agent idm --out {tmp}/o",
+        "evaluate --recording {file} --agent= --out {tmp}/o",
+        "export-minari --recording {file} --cars 0 --out {tmp}/toy-v0",
+        "train-rl --recording {file} --hidden -3 --out {tmp}/o",
         "train-model --recording {file} --out {tmp}/o --seed -1",
         "reproduce --recording {file} --out {tmp}/o --seeds 0 -1",
         "benchmark --recording {file} --out {tmp}/o --seeds 0 1 0",
