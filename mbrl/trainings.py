@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import InputError
-from envs.formats import read_parquet
+from envs.formats import read, read_parquet
 from envs.formats.atomic import atomic_path
 from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
@@ -61,7 +61,7 @@ def keep_setting(out: Path, files: Sequence[Path], **facts: Any) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / SETTING_FILE
-    setting = {"recordings": [fingerprint(read_parquet(file)) for file in files], **facts}
+    setting = {"recordings": [fingerprint(read([file])) for file in files], **facts}
     if not path.exists():
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(setting, indent=2) + "\n")

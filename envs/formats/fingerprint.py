@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 
@@ -33,3 +34,9 @@ def fingerprint(recording: Recording) -> str:
     ):
         digest.update(np.ascontiguousarray(array.astype(dtype)).data)
     return digest.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """The first 12 hexadecimal digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -72,7 +72,9 @@ def train_model(
         from envs.formats import read_parquet
         from mbrl.presets import model_training
         from mbrl.train_model import train_model
+        from mbrl.trainings import keep_setting
 
+        keep_setting(out, files, training="forward model")
         recordings = [read_parquet(path) for path in files]
         train_model(model_training(preset, seed), recordings, out, device=own_device)
 
@@ -183,13 +185,17 @@ def _train_policy(
     with joined(device) as own_device:
         require_device(own_device)
         from envs.formats import read_parquet
+        from envs.formats.fingerprint import digest
         from mbrl.presets import policy_training
         from mbrl.train_policy import train_policy
-        from mbrl.trained_model import load_model
+        from mbrl.trained_model import MODEL_FILE, load_model
+        from mbrl.trainings import keep_setting
 
         imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, method, seed)
         check_parts(imitation.batch_size, config.batch_size)
         trained = load_model(model, own_device) if model is not None else None
+        through = {"model": digest(model / MODEL_FILE)} if model is not None else {}
+        keep_setting(out, files, training=method, **through)
         recordings = [read_parquet(path) for path in files]
         start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=own_device)
         train_policy(config, recordings, out, trained=trained, start_from=start, device=own_device)
@@ -229,6 +235,7 @@ def train_rl(
     from envs.reward import Reward
     from mbrl.rl_training import RLTraining
     from mbrl.train_rl import train_rl
+    from mbrl.trainings import keep_setting
 
     with naming_bad_arguments():
         config = RLTraining(
@@ -241,6 +248,7 @@ def train_rl(
             hidden=hidden,
             seed=seed,
         )
+    keep_setting(out, files, training=algorithm)
     train_rl(config, read_all(files), out, device=device)
 
 

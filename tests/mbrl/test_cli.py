@@ -174,6 +174,28 @@ def test_recordings_are_handed_on_as_one_list(
     assert calls == [[500.0, 300.0, 500.0]]
 
 
+@pytest.mark.parametrize("command", ["train-model", "train-rl", "train-policy --method log-replay"])
+def test_a_folder_is_of_one_training_on_the_same_recordings(
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("train_model", "train_rl", "train_policy"):
+        monkeypatch.setattr(f"mbrl.{name}.{name}", lambda *_, **__: None)
+    other = tmp_path / "other.parquet"
+    write_parquet(random_traffic(num_vehicles=5, num_frames=100, length=300.0), other)
+    out = ["--out", str(tmp_path / "o")]
+    for _ in range(2):
+        assert main([*command.split(), "--recording", str(file), *out]) == 0
+    assert main([*command.split(), "--recording", str(other), *out]) == 2
+    assert "has other recordings" in only_line(capsys.readouterr().err)
+    another = "train-model" if command != "train-model" else "train-rl"
+    assert main([another, "--recording", str(file), *out]) == 2
+    assert "has training" in only_line(capsys.readouterr().err)
+
+
 # ---- help ----
 
 
