@@ -126,10 +126,16 @@ class Scenes:
         return torch.stack(found)
 
     def standing(self, poses: Tensor) -> tuple[Tensor, Tensor]:
-        """Lane and off-road cost (N, B, T): what stands, read where a picture from each pose has its pixels."""
-        ahead, left = pixel_grid(self.view, poses)
-        ahead = ahead[ahead[:, 0].abs() <= float(self.size[:, 0].max()) / 2]  # the mask is 0 elsewhere
-        left = left[:, left[0].abs() <= LANE_WIDTH / 2]
+        """Lane and off-road cost (N, B, T): what stands, on a grid around each pose that is as fine as the picture.
+
+        The grid has a column in the middle, where a picture of an even width has none: between its pixels, standing on
+        a thin line would cost less than beside it.
+        """
+        rows, columns = (
+            int(reach * self.view.px_per_m) for reach in (float(self.size[:, 0].max()) / 2, LANE_WIDTH / 2)
+        )
+        ahead = (torch.arange(-rows, rows + 1) / self.view.px_per_m).to(poses)[:, None]
+        left = (torch.arange(-columns, columns + 1) / self.view.px_per_m).to(poses)[None, :]
         mask = beside_mask(ahead, self.size[:, None, None]) * lane_mask(left)  # (B, rows, columns)
         num, starts, steps = poses.shape[:3]
         at = relative_points(ahead, left, poses[..., None, None, :], self.start[:, None, None, None])

@@ -16,7 +16,6 @@ from envs.costs import LANE_WIDTH, costs, pixel_grid
 from envs.raster import render
 from envs.scenes import FAINT, Scenes
 from envs.units import View
-from envs.warp import resample
 from envs.world import World, build_world
 from tests.toys import random_traffic
 
@@ -86,17 +85,20 @@ def test_seen_from_elsewhere_they_cost_nearly_what_a_picture_from_there_costs(wo
     assert float(want.off_road.max()) > 0.3
 
 
-def test_what_stands_costs_what_it_costs_in_the_picture_that_a_policy_imagines(world: World) -> None:
-    scenes, _, start = scenes_of(world)
-    poses = start + torch.tensor([6.0, 1.4, 0.04, 0.0])
-    picture = resample(scenes.static, VIEW, start, poses, padding="border")
-    picture = torch.cat([picture[:, :1], torch.zeros_like(picture[:, :1]), picture[:, 1:]], 1)
-    want = costs(picture, poses[:, 3], scenes.size, *pixel_grid(VIEW, poses))
-    lane, off_road = scenes.standing(poses[None, :, None])
-    np.testing.assert_allclose(lane[0, :, 0], want.lane, atol=1e-5)
-    np.testing.assert_allclose(off_road[0, :, 0], want.off_road, atol=1e-5)
-    assert float(want.lane.max()) > 0.3
-    assert float(want.off_road.max()) > 0.3
+def test_nobody_hides_on_a_line() -> None:
+    """Lines are thin: a grid without a column in the middle would find them cheapest right under the ego."""
+    still, size = torch.tensor([[0.0, 0, 0, 10]]), torch.tensor([[4.0, 2.0]])
+    static = torch.zeros(1, 2, VIEW.height, VIEW.width)
+    line = (VIEW.width - 1) // 2
+    static[:, 0, :, line] = 1.0
+    empty = torch.zeros(1, 1, 1, 1, VIEW.height, VIEW.width)
+    scenes = Scenes.of(empty, still[:, None], static, still, size, VIEW)
+    under = ((VIEW.width - 1) / 2 - line) / VIEW.px_per_m  # metres to the left of the start
+    aside = torch.tensor([0.0, 0.3, 0.6, 1.2])
+    poses = still + torch.stack([torch.zeros(4), under + aside, torch.zeros(4), torch.zeros(4)], 1)
+    lane, _ = scenes.standing(poses[:, None, None])
+    assert float(lane[0]) == pytest.approx(1.0, abs=1e-3)
+    assert (lane.flatten()[1:] < 0.8).all()
 
 
 def test_what_stands_is_read_around_each_pose(world: World) -> None:
@@ -105,9 +107,8 @@ def test_what_stands_is_read_around_each_pose(world: World) -> None:
     static = torch.rand(scenes.static.shape, generator=torch.Generator().manual_seed(0))
     scenes = replace(scenes, static=static)
     poses = (start + torch.tensor([3.0, 0.7, 0.05, 0.0])).expand(1, -1, 4)[:, :, None]
-    rows, columns = (
-        ((n - 1) / 2 - np.arange(n)) / VIEW.px_per_m for n in (VIEW.height, VIEW.width)
-    )  # of pixels
+    rows, columns = (np.arange(-6, 7) / VIEW.px_per_m, np.arange(-2, 3) / VIEW.px_per_m)
+    assert rows[-1] > float(scenes.size[:, 0].max()) / 2
     want = np.zeros((2, len(start)))
     for b, pose in enumerate(poses[0, :, 0].numpy()):
         x0, y0, h0, _ = start[b].numpy()
