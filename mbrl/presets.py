@@ -18,7 +18,7 @@ PLANNED_COST: dict[str, Any] = {
 }
 FULL_COST: dict[str, Any] = {"danger_weight": 1.0, **PLANNED_COST}
 COSTS: dict[str, dict[str, Any]] = {
-    "distill": {**PLANNED_COST, "uncertainty_weight": 0.0},  # U makes planners worse, see docs/planning.md
+    "distill": {**PLANNED_COST, "uncertainty_weight": 0.0},  # U does not help planners, see docs/planning.md
     "log-replay": FULL_COST,
 }  # of methods; others: the paper's
 DEBUG_CHANNELS = (4, 8, 8)
