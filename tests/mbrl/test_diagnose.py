@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
     for bad, words in (
         ({"model": files / "none"}, "no such file or folder"),
         ({"model": files / "policy"}, "no trained model here"),
-        ({"policy": files / "paper"}, "no trained policy here"),
+        ({"policy": files / "paper"}, "holds a forward model, not a policy"),
         ({"policy": other}, "the model sees 3 frames"),
         ({"recording": slow}, "a frame every 0.2 s"),
         ({"recording": few, "split": "test"}, "no car of the test split"),

@@ -400,7 +400,7 @@ def test_the_shipped_model_runs_on_the_shipped_recording(
     out = tmp_path / "new" / "imagined.png"
     assert main(f"imagine --out {out} --steps 12 --futures 2 --agent pretrained --seed 1".split()) == 0
     told = json.loads(out.with_suffix(".json").read_text())
-    assert (told["seed"], told["agent"], told["steps"], told["recorded_steps"]) == (1, "mpur", 12, 12)
+    assert (told["seed"], told["agent"], told["steps"], told["recorded_steps"]) == (1, "pretrained", 12, 12)
     assert told["recording"].endswith("i80_sample.parquet")
     assert told["first_step_not_finite"] == [None, None]
     for future in told["futures"]:
