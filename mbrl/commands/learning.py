@@ -65,7 +65,7 @@ def train_model(
     """
     files = all_files(recording)
     require_folder(out)
-    from mbrl.data_parallel import joined
+    from mbrl.data_parallel import check_parts, joined
 
     with joined(device) as own_device:
         require_device(own_device)
@@ -74,9 +74,11 @@ def train_model(
         from mbrl.train_model import train_model
         from mbrl.trainings import keep_setting
 
+        config = model_training(preset, seed)
+        check_parts(*(stage.batch_size for stage in (*config.warm_start, *config.stages)))
         keep_setting(out, files, training="forward model")
         recordings = [read_parquet(path) for path in files]
-        train_model(model_training(preset, seed), recordings, out, device=own_device)
+        train_model(config, recordings, out, device=own_device)
 
 
 def train_policy(
