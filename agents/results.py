@@ -20,6 +20,7 @@ from envs.errors import InputError
 from envs.formats.atomic import atomic_path
 
 MAX_NAMED = 3  # a table's title names no more recordings
+WIDEST = 1000  # columns, more than any table needs
 
 
 def results(evaluation: Evaluation) -> dict[str, Any]:
@@ -142,19 +143,17 @@ def table(data: Mapping[str, Any], width: int | None = None) -> Table:
     Args:
         width: columns of the terminal: as many of the first measures as it has room for; all by default.
     """
-    whole = _table(data, len(MEASURES))
-    for num in range(len(MEASURES) - 1, 0, -1):
-        if width is None or Console(width=1000).measure(whole).maximum <= width:
+    for num in range(len(MEASURES), 0, -1):
+        found = _table(data, num)
+        if width is None or Console(width=WIDEST).measure(found).maximum <= width:
             break
-        whole = _table(data, num)
-        whole.caption = "more measures in results.json, or in a wider terminal"
-    return whole
+    return found
 
 
 def print_table(data: Mapping[str, Any]) -> None:
     """What fits into the terminal; into a file or a pipe, all of it."""
     terminal = Console()
-    console = terminal if terminal.is_terminal else Console(width=1000)
+    console = terminal if terminal.is_terminal else Console(width=WIDEST)
     console.print(table(data, console.width))
 
 
@@ -168,6 +167,8 @@ def _table(data: Mapping[str, Any], num_measures: int) -> Table:
     out = Table(title=title, title_justify="left")
     out.add_column("agent", no_wrap=True)
     shown = list(MEASURES.items())[:num_measures]
+    if len(shown) < len(MEASURES):
+        out.caption = "more measures in results.json, or in a wider terminal"
     for heading, _ in shown:
         out.add_column(heading, justify="right", no_wrap=True)
     for row in [*data["agents"], *data.get("pooled", [])]:

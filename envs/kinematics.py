@@ -12,6 +12,8 @@ d + q d_perp turns d by atan(q).
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,20 +24,23 @@ MAX_CURVATURE = 0.065  # 1/m
 REFERENCE_LENGTH = 3.9  # m; longer vehicles are limited by (REFERENCE_LENGTH / length)^2
 MIN_TURNING_SPEED = 0.1  # m/s; below it the curvature of a recording is undefined and read as 0
 
+Lengths = TypeVar("Lengths", NDArray[np.floating], Tensor)
 
-def limit_scale(length: NDArray[np.floating]) -> NDArray[np.floating]:
+
+def limit_scale(length: Lengths) -> Lengths:
     """Factor of (MAX_ACCELERATION, MAX_CURVATURE) for vehicles of these lengths in m: min(1, (3.9 / length)^2)."""
-    return np.minimum(1.0, (REFERENCE_LENGTH / np.asarray(length)) ** 2)
+    scale: Lengths = ((REFERENCE_LENGTH / length) ** 2).clip(max=1.0)
+    return scale
 
 
 def action_limit(size: Tensor) -> Tensor:
-    """The acceleration and curvature (..., 2) that vehicles of size (..., 2) can reach; `limit_scale` says how."""
-    scale = (REFERENCE_LENGTH / size[..., 0].double()).square().clamp(max=1)
+    """The most acceleration (m/s^2) and curvature (1/m), (..., 2), of vehicles of length and width (..., 2)."""
+    scale = limit_scale(size[..., 0].double())
     return torch.stack([scale * MAX_ACCELERATION, scale * MAX_CURVATURE], -1).to(size)
 
 
 def within_limits(action: Tensor, size: Tensor) -> Tensor:
-    """The actions (..., 2) that come of what is asked of vehicles of size (..., 2)."""
+    """What comes of asking vehicles of size (..., 2) for an `action` (..., 2)."""
     limit = action_limit(size)
     return action.clamp(-limit, limit)
 

@@ -81,8 +81,8 @@ def benchmark(
     everybody = entrants(setting.preset, setting.rl_steps)
     chosen = choose(everybody, [*only, HUMAN] if only else (), "entrant")
     keep_setting(
-        setting.out, setting.files, preset=setting.preset, rl_steps=setting.rl_steps, split=setting.split,
-        max_cars=setting.max_cars,
+        setting.out, [read_parquet(path) for path in setting.files], preset=setting.preset,
+        rl_steps=setting.rl_steps, split=setting.split, max_cars=setting.max_cars,
     )  # fmt: skip
     plan = {seed_folder(setting.out, seed): _trainings(setting, seed, chosen) for seed in seeds}
     train_all(plan, setting.files, run=run_jobs, device=setting.device, tracking_root=setting.out)

@@ -42,7 +42,7 @@ def write_benchmark(
     data = {
         "conditions": {condition: results(evaluation) for condition, evaluation in evaluations.items()},
         "entrants": [
-            {"name": e.name, "kind": e.kind, "method": e.method or e.name, "share_of_cars": e.share,
+            {"name": e.name, "kind": e.kind, "method": e.method, "share_of_cars": e.share,
              "environment_steps": e.interaction} | dict(costs[e.name])
             for e in entrants
         ],

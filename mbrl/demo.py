@@ -53,7 +53,7 @@ def run_demo(
     minutes = traffic.num_frames * traffic.dt / 60
     say(f"headway demo: {len(traffic.vehicles):,} cars in {minutes:.0f} minutes of traffic")
     say(f"everything goes to {out}; if you interrupt it, the same command continues")
-    keep_setting(out, [path], preset=preset, seed=seed)
+    keep_setting(out, [traffic], preset=preset, seed=seed)
     train_all({out: trainings(preset, seed)}, [path], run=run_together, device=device, tracking_root=out)
     evaluation = score(out, traffic, path.name, device)
     data = write_results(evaluation, out)

@@ -37,15 +37,19 @@ Make = Callable[[Path, int, str], Agent]  # of the folder of a seed, the seed an
 class Entrant:
     """One line of the table."""
 
-    name: str
+    method: str
     kind: str  # of drivers, a section of the table
     make: Make
     trained: str | None = None  # its training; None: it needs none
     seeded: bool = True  # whether a seed makes a difference
     share: float = 1.0  # of the training cars
-    method: str = ""  # its name but for the share
     interaction: int = 0  # environment steps it consumes in training
     at_once: int = 256  # cars that it drives
+
+    @property
+    def name(self) -> str:
+        """Of its line, its drives and what was trained for it."""
+        return of_share(self.method, self.share)
 
     def seeds(self, seeds: Sequence[int]) -> Sequence[int | None]:
         """The seeds it drives with."""
@@ -131,7 +135,7 @@ def _learned(method: str, kind: str, share: float = 1.0) -> Entrant:
     def make(folder: Path, seed: int, device: str) -> Agent:
         return LearnedAgent(load_policy(folder / name, device)[0], name, seed, device)
 
-    return Entrant(name, kind, make, name, share=share, method=method)
+    return Entrant(method, kind, make, name, share=share)
 
 
 def _replayed(preset: Preset) -> Entrant:

@@ -45,6 +45,11 @@ class ModelTraining:
         if not self.stages or not 0 <= self.z_dropout <= 1 or self.masks < 2:
             raise ValueError("a training needs at least one stage, z_dropout within [0, 1] and two masks")
 
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Of all stages."""
+        return tuple(stage.batch_size for stage in (*self.warm_start, *self.stages))
+
 
 def training_to_dict(config: ModelTraining) -> dict[str, Any]:
     """Plain values."""

@@ -11,7 +11,7 @@ from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import Method, PolicyTraining, Teaching
 
 Preset = Literal["quick", "paper", "debug"]
-# What planners mind too, and what is nearly a collision: weights of mbrl.policy_losses, chosen on validation cars.
+# Weights of mbrl.policy_losses, chosen on validation cars: what planners mind too, and what is nearly a collision.
 PLANNED_COST: dict[str, Any] = {
     "effort_weight": AT_THE_WHEEL.effort,
     "progress_weight": AT_THE_WHEEL.progress,

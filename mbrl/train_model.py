@@ -47,7 +47,7 @@ def train_model(
     if data_parallel.agreed((out / MODEL_FILE).exists()):
         return trained_of(load(out / MODEL_FILE, config=as_dict), out / MODEL_FILE, device)
     check_dt(recordings, config.model.timing)
-    data_parallel.check_parts(*(stage.batch_size for stage in (*config.warm_start, *config.stages)))
+    data_parallel.check_parts(*config.batch_sizes)
     if isinstance(config.model, EnsembleConfig):
         return _train_members(config, config.model, recordings, out, device, tracking_root or out, progress)
     without_z = _train_without_z(config, recordings, out, device, tracking_root, progress)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import InputError
-from envs.formats import read, read_parquet
+from envs.formats import read_parquet
 from envs.formats.atomic import atomic_path
 from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
@@ -53,7 +53,7 @@ def seed_folder(out: Path, seed: int | None) -> Path:
     return out / ("no-seed" if seed is None else f"seed-{seed}")
 
 
-def keep_setting(out: Path, files: Sequence[Path], **facts: Any) -> None:
+def keep_setting(out: Path, recordings: Sequence[Recording], **facts: Any) -> None:
     """Write down what the run in a folder is about, so that the same command continues and no other one does.
 
     Raises:
@@ -61,7 +61,7 @@ def keep_setting(out: Path, files: Sequence[Path], **facts: Any) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / SETTING_FILE
-    setting = {"recordings": [fingerprint(read([file])) for file in files], **facts}
+    setting = {"recordings": [fingerprint(recording) for recording in recordings], **facts}
     if not path.exists():
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(setting, indent=2) + "\n")

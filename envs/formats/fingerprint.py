@@ -36,7 +36,7 @@ def fingerprint(recording: Recording) -> str:
     return digest.hexdigest()
 
 
-def digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """The first 12 hexadecimal digits of a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]

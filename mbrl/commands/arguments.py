@@ -56,7 +56,7 @@ def require_sensible(arguments: Mapping[str, Any]) -> None:
             refuse(f"--{name} {min(seeds)}: a seed is 0 or more")
         if len(set(seeds)) < len(seeds):
             refuse(f"--{name} {' '.join(map(str, seeds))}: name each seed once")
-    for name in ("max_cars", "rl_steps", "cars", "history"):
+    for name in ("max_cars", "rl_steps", "cars"):
         count = arguments.get(name)
         if count is not None and count < 1:
             refuse(f"--{name.replace('_', '-')} {count}: must be at least 1")

@@ -69,15 +69,14 @@ def train_model(
 
     with joined(device) as own_device:
         require_device(own_device)
-        from envs.formats import read_parquet
         from mbrl.presets import model_training
         from mbrl.train_model import train_model
         from mbrl.trainings import keep_setting
 
         config = model_training(preset, seed)
-        check_parts(*(stage.batch_size for stage in (*config.warm_start, *config.stages)))
-        keep_setting(out, files, training="forward model")
-        recordings = [read_parquet(path) for path in files]
+        check_parts(*config.batch_sizes)
+        recordings = read_all(files)
+        keep_setting(out, recordings, training="forward model")
         train_model(config, recordings, out, device=own_device)
 
 
@@ -186,8 +185,7 @@ def _train_policy(
 
     with joined(device) as own_device:
         require_device(own_device)
-        from envs.formats import read_parquet
-        from envs.formats.fingerprint import digest
+        from envs.formats.fingerprint import digest_of
         from mbrl.presets import policy_training
         from mbrl.train_policy import train_policy
         from mbrl.trained_model import MODEL_FILE, load_model
@@ -196,9 +194,9 @@ def _train_policy(
         imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, method, seed)
         check_parts(imitation.batch_size, config.batch_size)
         trained = load_model(model, own_device) if model is not None else None
-        through = {"model": digest(model / MODEL_FILE)} if model is not None else {}
-        keep_setting(out, files, training=method, **through)
-        recordings = [read_parquet(path) for path in files]
+        through = {"model": digest_of(model / MODEL_FILE)} if model is not None else {}
+        recordings = read_all(files)
+        keep_setting(out, recordings, training=method, **through)
         start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=own_device)
         train_policy(config, recordings, out, trained=trained, start_from=start, device=own_device)
 
@@ -250,8 +248,9 @@ def train_rl(
             hidden=hidden,
             seed=seed,
         )
-    keep_setting(out, files, training=algorithm)
-    train_rl(config, read_all(files), out, device=device)
+    recordings = read_all(files)
+    keep_setting(out, recordings, training=algorithm)
+    train_rl(config, recordings, out, device=device)
 
 
 def pretrain(
