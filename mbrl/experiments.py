@@ -46,13 +46,18 @@ class Found:
     pictures: tuple[str, ...]
     seconds: tuple[float, ...]
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Those that are judged: a quick run's numbers mean nothing."""
+        return () if self.quick else tuple(self.experiment.claims)
+
     def holds(self, claim: Claim) -> list[bool]:
         """Of each seed."""
         return [claim.holds(numbers) for numbers in self.numbers]
 
     def broken(self) -> list[str]:
         """The claims that do not hold for every seed."""
-        return [as_words(claim) for claim in self.experiment.claims if not all(self.holds(claim))]
+        return [as_words(claim) for claim in self.claims if not all(self.holds(claim))]
 
     def values(self) -> dict[str, list[float]]:
         """Of each number, over the seeds."""
@@ -69,9 +74,7 @@ class Found:
                 name: {"mean": statistics.fmean(values), "std": spread(values), "seeds": values}
                 for name, values in self.values().items()
             },
-            "claims": [
-                {"claim": as_words(claim), "holds": self.holds(claim)} for claim in self.experiment.claims
-            ],
+            "claims": [{"claim": as_words(claim), "holds": self.holds(claim)} for claim in self.claims],
             "pictures": list(self.pictures),
         }
 
@@ -83,10 +86,10 @@ class Found:
         lines = [f"# {name}", "", self.experiment.question, "", f"`{command}`", ""]
         if self.quick:
             lines += ["A quick run, which only shows that everything works: its numbers mean nothing.", ""]
-        if self.experiment.claims:
+        if self.claims:
             lines += ["| claim | " + " | ".join(f"seed {seed}" for seed in self.seeds) + " |"]
             lines += ["|---" * (1 + len(self.seeds)) + "|"]
-            for claim in self.experiment.claims:
+            for claim in self.claims:
                 held = ["holds" if held else "**does not hold**" for held in self.holds(claim)]
                 lines += [f"| {as_words(claim)} | " + " | ".join(held) + " |"]
             lines += [""]
@@ -179,7 +182,7 @@ def as_table(found: Found) -> str:
         f"  {name:{width}}  {shown(statistics.fmean(v)):>10} +- {shown(spread(v))}"
         for name, v in values.items()
     ]
-    for claim in found.experiment.claims:
+    for claim in found.claims:
         held = found.holds(claim)
         lines += [
             f"  {'holds' if all(held) else 'DOES NOT HOLD'}: {as_words(claim)} ({sum(held)} of {len(held)} seeds)"

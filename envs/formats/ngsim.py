@@ -34,7 +34,7 @@ PERIOD_IDS = 1_000_000
 MAX_POSITION = 100e3  # m
 MIN_SIZE, MAX_SIZE = 0.1, 100.0  # m
 MAX_INT = 2**31 - 1
-MIN_MEDIAN_LENGTH = 2.0  # m; where half of the vehicles are shorter, the unit is another one
+MEDIAN_LENGTH = (2.0, 12.0)  # m; where half of the vehicles are shorter or longer, the unit is another one
 STREETS = ("lankershim", "peachtree")  # traffic in all directions
 SITE_OF_LOCATION = {"i-80": "i80", "us-101": "us101"}
 FILMED = {"i80": 1113433135300, "us101": 1118846979700}  # Global_Time (ms) of the first frame
@@ -117,7 +117,7 @@ def _read_file(path: str | Path, location: str | None, units: str) -> tuple[list
 
 def _check_units(rows: Rows, units: str) -> None:
     median = float(np.median(rows.columns["v_Length"])) * UNITS[units]
-    if median < MIN_MEDIAN_LENGTH:
+    if not MEDIAN_LENGTH[0] <= median <= MEDIAN_LENGTH[1]:
         what = f"the median length is {median:.2f} m, hardly a car's; are the units not {units}?"
         raise InputError(what, path=rows.layout.path, column="v_Length")
 

@@ -15,6 +15,7 @@ from mbrl.commands.arguments import (
     all_files,
     naming_bad_arguments,
     read_all,
+    refuse,
     require_device,
     require_file,
     require_folder,
@@ -140,6 +141,7 @@ def view(
     file: Positional[Annotated[Path | None, arg(metavar="[FILE.parquet]")]] = None,
     agent: Annotated[str | None, arg(metavar="AGENT")] = None,
     mp4: Annotated[Path | None, arg(metavar="FILE.mp4")] = None,
+    seconds: float | None = None,
 ) -> None:
     """Watch a recording, or an agent that drives in it, in a window or as a video.
 
@@ -147,9 +149,14 @@ def view(
         file: the recording; without it, the one that ships with headway.
         agent: as of `headway evaluate`; without it, the traffic alone.
         mp4: write a video instead of opening a window.
+        seconds: how much to show; by default the first minute in a video, and all in a window.
     """
     if file is not None:
         require_readable(file)
+    if mp4 is not None and mp4.suffix.lower() != ".mp4":
+        refuse("expected the name of a video (.mp4)", mp4)
+    if seconds is not None and not seconds > 0:
+        refuse(f"--seconds {seconds:g}: expected a time above 0")
     require_file(mp4)
     from envs import SAMPLE
     from envs.formats import read_parquet
@@ -157,8 +164,8 @@ def view(
 
     recording = read_parquet(file or SAMPLE)
     if agent is None:
-        show(recording, mp4=mp4)
+        show(recording, mp4=mp4, seconds=seconds)
         return
     from mbrl.agents_by_name import agent_by_name
 
-    show(recording, agent_by_name(agent), mp4=mp4)
+    show(recording, agent_by_name(agent), mp4=mp4, seconds=seconds)

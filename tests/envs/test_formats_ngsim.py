@@ -299,12 +299,16 @@ def test_unknown_locations_sites_and_units(write: Callable[..., Path]) -> None:
         read_ngsim(good, units="yards")
 
 
-def test_metres_taken_for_feet_are_noticed(write: Callable[..., Path]) -> None:
-    path = write(ngsim_text([row | {"v_Length": "4.5"} for row in ngsim_rows()]))
-    with pytest.raises(
-        InputError, match=r"column v_Length: the median length is 1.37 m, .* are the units not feet"
-    ):
-        read_ngsim(path)
+@pytest.mark.parametrize(
+    ("length", "units", "metres"), [("4.5", "feet", "1.37"), ("15.0", "metres", "15.00")]
+)
+def test_metres_taken_for_feet_are_noticed_and_feet_for_metres(
+    length: str, units: str, metres: str, write: Callable[..., Path]
+) -> None:
+    path = write(ngsim_text([row | {"v_Length": length} for row in ngsim_rows()]))
+    said = rf"column v_Length: the median length is {metres} m, .* are the units not {units}\?"
+    with pytest.raises(InputError, match=said):
+        read_ngsim(path, units=units)
 
 
 def test_a_vehicle_twice_in_a_frame(write: Callable[..., Path]) -> None:

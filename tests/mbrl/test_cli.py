@@ -34,7 +34,7 @@ SHAPES = {
     "import": "import {file} {file} --format ngsim --out {tmp}/F.parquet",
     "export-minari": "export-minari --recording {file} --agent idm --split all --cars 3 --out {tmp}/toy-idm-v0",
     "info": "info {file} --json",
-    "view": "view {file} --agent human --mp4 {tmp}/F.mp4",
+    "view": "view {file} --agent human --mp4 {tmp}/F.mp4 --seconds 2",
     "train-model": "train-model --recording {file} {file} --preset quick --out {tmp}/out",
     "train-policy": "train-policy --model {tmp} --recording {file} --out {tmp}/out",
     "train-rl": "train-rl --recording {file} --algorithm sac --steps 9 --hidden 64 64 --out {tmp}/out",
@@ -288,6 +288,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "benchmark --recording {file} --out {tmp}/o --seeds 0 1 0",
         "benchmark --recording {file} --out {tmp}/o --max-cars 0",
         "benchmark --recording {file} --out {tmp}/o --rl-steps 0",
+        "view {file} --mp4 {tmp}/v.gif",
+        "view {file} --mp4 {tmp}/v.mp4 --seconds 0",
     ],
 )
 def test_bad_arguments_get_one_line(

@@ -76,7 +76,7 @@ def test_every_module_that_asks_a_question_is_found() -> None:
 
 
 @pytest.mark.parametrize(("quick", "code"), [(False, 1), (True, 0)])
-def test_a_claim_that_does_not_hold_is_one_line_and_exit_code_1(
+def test_a_claim_that_does_not_hold_is_one_line_and_exit_code_1_and_quick_runs_judge_none(
     quick: bool,
     code: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -88,7 +88,9 @@ def test_a_claim_that_does_not_hold_is_one_line_and_exit_code_1(
     arguments = ["experiment", "toy", "--seeds", "0", "4", "--out", str(tmp_path), *["--quick"] * quick]
     assert main(arguments) == code
     out, err = capsys.readouterr()
-    assert "DOES NOT HOLD: ours above control (1 of 2 seeds)" in out
+    assert ("DOES NOT HOLD: ours above control (1 of 2 seeds)" in out) is not quick
+    assert ("| ours above control |" in (tmp_path / "toy.md").read_text()) is not quick
+    assert len(json.loads((tmp_path / "toy.json").read_text())["claims"]) == (0 if quick else 1)
     assert err == ("" if quick else "headway: error: does not hold for every seed: toy: ours above control\n")
 
 
