@@ -61,12 +61,11 @@ class Scenes:
     ) -> Scenes:
         """From pictures of the others (K, M, B, T, H, W), as the observer sees them."""
         flat = vehicles.detach().flatten(-2)
-        shown = flat.amax(0)
-        shown = torch.where(shown > FAINT, shown, 0)
-        num_points = (shown > 0).sum(-1)
-        brightest = shown.topk(max(int(num_points.max()), 1))
-        index = brightest.indices
-        intensity = flat.gather(-1, index.expand(len(flat), *index.shape)) * (brightest.values > 0)
+        shown = flat.amax(0) > FAINT
+        num_points = shown.sum(-1)
+        index, is_point = _packed(shown.flatten(0, -2), num_points.flatten())
+        index, is_point = index.view(*num_points.shape, -1), is_point.view(*num_points.shape, -1)
+        intensity = flat.gather(-1, index.expand(len(flat), *index.shape)) * is_point
         ahead, left = (x.expand(view.height, view.width).flatten() for x in pixel_grid(view, vehicles))
         return Scenes(
             torch.stack([ahead[index], left[index]], -1), intensity, num_points, observer, static, start, size, view,
@@ -144,6 +143,15 @@ class Scenes:
         read = read.view(starts, 2, num, steps, -1) * mask.flatten(1)[:, None, None, None]
         lane, off_road = read.amax(-1).permute(1, 2, 0, 3)
         return lane, off_road
+
+
+def _packed(chosen: Tensor, num: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of what is chosen in rows (R, Q), `num` in each, from the left, and where there is one: (R, P) each."""
+    row, index = chosen.nonzero(as_tuple=True)
+    place = torch.arange(len(row), device=row.device) - (num.cumsum(0) - num)[row]
+    found = index.new_zeros(len(num), max(int(num.max()), 1))
+    found[row, place] = index
+    return found, torch.arange(found.shape[1], device=row.device) < num[:, None]
 
 
 @compiled
