@@ -94,7 +94,8 @@ def read_parquet(path: str | Path) -> Recording:
         TypeError,
     ) as error:  # all mean damage to Arrow
         reason = error.strerror if isinstance(error, OSError) else None
-        raise InputError(f"no readable headway Parquet file: {reason or error}", path=path) from error
+        reason = reason or f"{error} (`headway import` makes one of other formats)"
+        raise InputError(f"no readable headway Parquet file: {reason}", path=path) from error
     for want in SCHEMA:
         column = table.column(want.name)
         if column.type != want.type or column.null_count:
