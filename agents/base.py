@@ -7,7 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.errors import InputError
 from envs.replay import Observation, Replay
+from envs.units import View
+
+DT_TOLERANCE = 1e-6  # s
 
 
 @runtime_checkable
@@ -38,3 +42,13 @@ class Agent(Protocol):
         Returns:
             (B, 2): acceleration in m/s^2, curvature in 1/m; the replay clips them to what each vehicle can do.
         """
+
+
+def check_made_for(replay: Replay, name: str, dt: float, view: View | None = None) -> None:
+    """Raise InputError if a replay's frames (s apart), or its pictures, are not those that an agent learned from."""
+    if abs(replay.world.dt - dt) > DT_TOLERANCE:
+        raise InputError(
+            f"{name} learned from frames {dt:g} s apart and cannot drive where they are {replay.world.dt:g} s apart"
+        )
+    if view is not None and replay.view != view:
+        raise InputError(f"{name} learned from pictures of {view}, and is shown those of {replay.view}")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agents.base import check_made_for
 from agents.policies import Policy
 from envs.context import context_of_observation
 from envs.replay import Observation, Replay
@@ -24,7 +25,12 @@ class LearnedAgent:
         self._actions, self._frame = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
 
     def begin(self, replay: Replay) -> None:
-        """Forget which drives have ended; the policy has no memory beyond its pictures."""
+        """Forget which drives have ended; the policy has no memory beyond its pictures.
+
+        Raises:
+            InputError: it learned from other frames or pictures than these.
+        """
+        check_made_for(replay, self.name, self.policy.config.dt, self.policy.config.view)
         self._replay = replay
         self._actions = np.zeros((replay.num_egos, 2), np.float32)
         self._frame = np.full(replay.num_egos, -1, np.int64)

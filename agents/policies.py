@@ -21,13 +21,14 @@ WIDTH_SCALE = 2.0  # m
 class PolicyConfig:
     """Sizes and timing of a policy.
 
-    frames, stride: it looks back on `frames` pictures, `stride` recorded frames (0.1 s) apart.
+    frames, stride, dt: it looks back on `frames` pictures, `stride` recorded frames apart, which are `dt` s apart.
     back: those of them whose vehicle channel it sees, in strides back; lanes and off-road it sees as they are now.
     acceleration, curvature: what one unit of its output means (m/s^2, 1/m); outputs are bounded by `bound` units.
     """
 
     frames: int = 5
     stride: int = 2
+    dt: float = 0.1
     back: tuple[int, ...] = (0, 1, 2, 4)
     view: View = View()  # noqa: RUF009 (frozen)
     channels: tuple[int, int, int] = (16, 32, 64)

@@ -10,18 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from agents.base import check_made_for
 from agents.sb3_interface import Interface
 from agents.sb3_models import load_model
 from envs.replay import Observation, Replay
 
 
 class SB3Agent:
-    """Drives by a model's deterministic actions, all egos at once; a recurrent model remembers each drive."""
+    """Drives by a model's deterministic actions, all egos at once; a recurrent model remembers each drive.
+
+    Args:
+        dt: s between the frames that it learned from.
+    """
 
     def __init__(
-        self, model: BaseAlgorithm, interface: Interface, name: str, seed: int | None = None
+        self, model: BaseAlgorithm, interface: Interface, name: str, seed: int | None = None, dt: float = 0.1
     ) -> None:
-        self.model, self.interface, self.name, self.seed = model, interface, name, seed
+        self.model, self.interface, self.name, self.dt = model, interface, name, dt
+        self.seed: int | None = seed
         self.history = max(interface.frames) + 1
         self._in_units: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None
         self._state: tuple[NDArray[Any], ...] | None = None
@@ -31,10 +37,13 @@ class SB3Agent:
     def load(path: Path, device: str = "cpu") -> SB3Agent:
         """From a file of `headway train-rl`. Raises InputError as `load_model` does."""
         model, facts = load_model(path, device)
-        return SB3Agent(model, facts["interface"], facts["algorithm"], facts.get("seed"))
+        return SB3Agent(
+            model, facts["interface"], facts["algorithm"], facts.get("seed"), facts.get("dt", 0.1)
+        )
 
     def begin(self, replay: Replay) -> None:
-        """Forget the last drives."""
+        """Forget the last drives. Raises InputError if it learned from other frames than these."""
+        check_made_for(replay, self.name, self.dt)
         self._in_units = self.interface.actions(replay)
         self._state, self._begins = None, np.ones(replay.num_egos, bool)
 

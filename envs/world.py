@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from envs import kinematics
 from envs.compiled import compiled
+from envs.errors import InputError
 from envs.recording import Recording
 from envs.site import Site
 
@@ -54,17 +55,17 @@ def build_world(recordings: Sequence[Recording]) -> World:
     """Lay recordings end to end.
 
     Raises:
-        ValueError: there are none, their dt differ, or one has positions further from its origin than MAX_COORDINATE.
+        InputError: their dt differ, or one has positions further from its origin than MAX_COORDINATE.
     """
     if not recordings:
         raise ValueError("at least one recording is needed")
     dt = recordings[0].dt
     if any(r.dt != dt for r in recordings):
-        raise ValueError(f"recordings must share one dt, not {sorted({r.dt for r in recordings})}")
+        raise InputError(f"recordings must share one dt, not {sorted({r.dt for r in recordings})}")
     for i, r in enumerate(recordings):
         farthest = max(np.abs(r.x).max(), np.abs(r.y).max())
         if farthest > MAX_COORDINATE:
-            raise ValueError(
+            raise InputError(
                 f"recording {i} on site {r.site.name} lies {farthest:.0f} m from its origin; single precision needs "
                 f"it within {MAX_COORDINATE:.0f} m: shift the site and the positions"
             )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agents.base import DT_TOLERANCE
+from agents.policies import PolicyConfig
 from envs.errors import InputError
 from envs.recording import Recording
 from mbrl.checkpoint import Checkpoint, load, restore_training_state
@@ -48,11 +50,11 @@ def trained_of(checkpoint: Checkpoint, path: Path, device: str) -> TrainedModel:
     return TrainedModel(model.to(device).eval(), uncertainty.to(device))
 
 
-def check_dt(recordings: Sequence[Recording], timing: Timing) -> None:
-    """Raise InputError if a recording's frames are not as far apart as a model takes them to be."""
+def check_dt(recordings: Sequence[Recording], timing: Timing | PolicyConfig) -> None:
+    """Raise InputError if a recording's frames are not as far apart as a model or a policy takes them to be."""
     for recording in recordings:
-        if abs(recording.dt - timing.dt) > 1e-6:
+        if abs(recording.dt - timing.dt) > DT_TOLERANCE:
             raise InputError(
-                f"a recording of {recording.site.name} has a frame every {recording.dt:g} s, the model expects one"
-                f" every {timing.dt:g} s"
+                f"a recording of {recording.site.name} has a frame every {recording.dt:g} s, expected is one every"
+                f" {timing.dt:g} s"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from agents.learned import LearnedAgent
 from agents.policies import Policy, PolicyConfig
 from envs.context import context_of_windows
 from envs.drives import Drives
+from envs.errors import InputError
 from envs.recording import Recording
 from envs.replay import Replay
 from envs.units import View
@@ -107,3 +110,13 @@ def test_a_policy_that_does_nothing_drives_like_no_action(traffic: Recording) ->
     one, other = (run.outcomes for run in evaluation.runs)
     np.testing.assert_array_equal(one.states, other.states)
     np.testing.assert_array_equal(one.ending(), other.ending())
+
+
+def test_it_does_not_drive_among_frames_or_pictures_it_has_not_learned_from(traffic: Recording) -> None:
+    slow, fine = replace(CONFIG, dt=0.2), replace(CONFIG, view=View(height=24, width=16, px_per_m=2.0))
+    for config, said in (
+        (slow, "mpur learned from frames 0.2 s apart"),
+        (fine, "mpur learned from pictures of"),
+    ):
+        with pytest.raises(InputError, match=said):
+            evaluate([LearnedAgent(Policy(config), "mpur")], [traffic], split="all", view=CONFIG.view)
