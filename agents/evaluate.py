@@ -122,13 +122,8 @@ def evaluate(
     if names is not None and len(names) != len(recordings):
         raise ValueError(f"{len(names)} names for {len(recordings)} recordings")
     labels = list(names) if names is not None else [r.site.name for r in recordings]
-    drives = find_drives(build_world(recordings), recordings, split, history=history, min_seconds=min_seconds)
+    drives = cars_of(recordings, split, names=labels, history=history, min_seconds=min_seconds)
     drives = _choose(drives, max_cars, seed)
-    if len(drives) == 0:
-        raise InputError(
-            f"no car of the {split} split of {', '.join(labels)} drives the scored stretch for {min_seconds:g} s;"
-            " use a longer recording or another split"
-        )
     batch = math.ceil(len(drives) / math.ceil(len(drives) / num_egos))  # batches of one size waste no rows
     longest = max(agent.history for agent in agents)
     replay = Replay(recordings, batch, history=longest, view=view, traffic=traffic, threads=threads)
@@ -160,6 +155,29 @@ def evaluate(
     return Evaluation(
         list(recordings), labels, split, traffic, perturbed, seed, replay.world, drives, dropped, runs
     )
+
+
+def cars_of(
+    recordings: Sequence[Recording],
+    split: Split,
+    *,
+    names: Sequence[str] | None = None,
+    history: int = 20,
+    min_seconds: float = 5.0,
+) -> Drives:
+    """The drives of a split that are scored if their human makes it; see `evaluate`.
+
+    Raises:
+        InputError: there are none.
+    """
+    drives = find_drives(build_world(recordings), recordings, split, history=history, min_seconds=min_seconds)
+    if len(drives) == 0:
+        where = ", ".join(names or [r.site.name for r in recordings])
+        raise InputError(
+            f"no car of the {split} split of {where} drives the scored stretch for {min_seconds:g} s; use a longer"
+            " recording or another split"
+        )
+    return drives
 
 
 def _choose(drives: Drives, max_cars: int | None, seed: int) -> Drives:

@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend: bad input, refused in one line where it enters."""
+"""What a user is told in one line: bad input, refused where it enters, and work that failed."""
 
 from __future__ import annotations
 
@@ -27,3 +27,7 @@ class InputError(ValueError):
             where.append(f"column {column}")
         super().__init__((", ".join(where) + ": " if where else "") + " ".join(what.split()))
         self.path, self.row, self.column = path, row, column
+
+
+class Failed(RuntimeError):
+    """Good input, and yet no result: says what happened. The command line prints it as one line, exit code 1."""

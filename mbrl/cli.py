@@ -1,8 +1,8 @@
 """The command `headway`: its subcommands (mbrl.commands), how they are parsed and run, and how they fail.
 
 Help stays fast because nothing heavy is imported here. An error that is the user's to mend is one line on standard
-error and exit code 2; an experiment whose claims do not hold exits with 1, an interrupted command with 130, a
-terminated one with 143; both clean up behind themselves.
+error and exit code 2; work that failed (a loss that is no number, an experiment whose claims do not hold) is one and
+exit code 1; an interrupted command exits with 130, a terminated one with 143; both clean up behind themselves.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
-from mbrl.commands.arguments import Disproved, require_sensible
+from mbrl.commands.arguments import require_sensible
 from mbrl.commands.judging import bench, benchmark, diagnose, evaluate, imagine
 from mbrl.commands.learning import (
     demo,
@@ -107,7 +107,7 @@ def _parse(arguments: list[str]) -> Callable[[], None] | int:
         return 2
 
 
-class _Terminated(BaseException):
+class _Terminated(SystemExit):
     """SIGTERM: whatever is open is closed on the way out, as after Ctrl-C."""
 
 
@@ -137,22 +137,19 @@ def _run(command: Callable[[], None], *, can_resume: bool) -> int:
         how, code = ("terminated", 143) if isinstance(error, _Terminated) else ("interrupted", 130)
         print(f"headway: {how}" + ("; the same command continues" if can_resume else ""), file=sys.stderr)
         return code
-    except Disproved as error:
-        _complain(str(error))
-        return 1
     except BrokenPipeError:  # `headway info F | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         _complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         return 2
-    except ValueError as error:
-        from envs.errors import InputError
+    except (ValueError, RuntimeError) as error:
+        from envs.errors import Failed, InputError
 
-        if not isinstance(error, InputError):
+        if not isinstance(error, InputError | Failed):
             raise
         _complain(str(error))
-        return 2
+        return 2 if isinstance(error, InputError) else 1
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from envs.errors import InputError
+from envs.errors import Failed, InputError
 from mbrl import data_parallel
 from mbrl.checkpoint import Part, load, read_header, restore_training_state, save, training_state
 from mbrl.progress import Counter, MakeCounter, Progress
@@ -19,7 +19,7 @@ SAVE_SECONDS = 20.0  # between two savings
 CURVE_POINTS = 200  # of each number that are kept with the training state, for reports
 
 
-class NotFinite(RuntimeError):
+class NotFinite(Failed):
     """A term of a loss became NaN or infinite; names the term and the step."""
 
 
@@ -49,6 +49,7 @@ def train(
         parts: everything that decides the next update, see mbrl.checkpoint.training_state.
         begin: called once with the first step, after the parts are restored.
         may_save: whether the state before a step is all in `parts`.
+        fingerprint: of what is learned from; a training file of other data is refused.
         tracking_root: folder of the local MLflow store; the run's own by default.
     Raises:
         NotFinite, InputError (see mbrl.checkpoint).
@@ -58,6 +59,8 @@ def train(
     curves: dict[str, list[tuple[int, float]]] = {}
     if path.exists():
         checkpoint = load(path, config=config)
+        if checkpoint.meta.get("data", fingerprint) != fingerprint:
+            raise InputError("learned from other data until here: choose another folder", path=path)
         step = int(restore_training_state(checkpoint.tensors, checkpoint.meta["training"], **parts)["step"])
         run_id = checkpoint.meta.get("mlflow_run")
         curves = checkpoint.meta["curves"]
@@ -76,7 +79,7 @@ def train(
         def keep(step: int) -> None:
             tracker.flush()  # numbers before the state that follows them: a killed run then lacks none
             tensors, state = training_state(counters={"step": step}, **parts)
-            meta = {"training": state, "mlflow_run": tracker.run_id, "curves": curves}
+            meta = {"training": state, "mlflow_run": tracker.run_id, "curves": curves, "data": fingerprint}
             save(path, tensors=tensors, config=config, meta=meta)
 
         begin(step)

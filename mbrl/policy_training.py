@@ -90,13 +90,20 @@ class PolicyTraining:
             raise ValueError("an uncertainty cost needs at least two masks")
         if self.method == "distill" and self.teaching.followed > self.horizon:
             raise ValueError(f"teaching.followed={self.teaching.followed} exceeds horizon={self.horizon}")
-        if self.method == "log-replay" and self._asks_for_a_model:
+        if self.method in ("imitation", "log-replay", "distill") and self._unrolls_otherwise:
             raise ValueError(
-                "log-replay has no model: z, gradient, value_weight, learned_cost and stochastic stay as they are"
+                f"{self.method} does not unroll a model with its policy: z, gradient, value_weight, learned_cost and"
+                " stochastic stay as they are"
             )
-        for name, value, choices in (("method", self.method, Method), ("z", self.z, Source)):
-            if value not in get_args(choices):
-                raise ValueError(f"{name}={value!r} must be one of {', '.join(get_args(choices))}")
+        if self.method == "mper" and self.z != "prior":
+            raise ValueError("mper infers z from what was recorded: z stays as it is")
+        for name, value, choices in (
+            ("method", self.method, get_args(Method)),
+            ("z", self.z, get_args(Source)),
+            ("gradient", self.gradient, (None, *get_args(Gradient))),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name}={value!r} must be one of {', '.join(map(str, choices))}")
 
     @property
     def counts_uncertainty(self) -> bool:
@@ -120,8 +127,8 @@ class PolicyTraining:
         return self.method not in ("imitation", "log-replay")
 
     @property
-    def _asks_for_a_model(self) -> bool:
-        """Whether a field says how a model is used."""
+    def _unrolls_otherwise(self) -> bool:
+        """Whether a field asks for another way to unroll a model than the usual one."""
         return (self.z, self.gradient) != ("prior", None) or bool(
             self.value_weight or self.learned_cost or self.stochastic
         )

@@ -16,6 +16,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from envs.errors import Failed
 from envs.parallel import available_threads
 from mbrl.progress import Counter, Progress
 
@@ -71,7 +72,7 @@ def _follow(workers: Sequence[Any], reports: Any, at_once: int) -> None:
             except queues.Empty:
                 for k in running:
                     if not workers[k].is_alive() and reports.empty():
-                        raise RuntimeError(
+                        raise Failed(
                             f"a worker process ended with code {workers[k].exitcode}; the same command continues"
                         ) from None
                 continue

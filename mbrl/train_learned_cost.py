@@ -14,6 +14,7 @@ import torch
 
 from agents.policies import PolicyConfig
 from envs.context import context_of_windows
+from envs.formats.fingerprint import fingerprint_of_all
 from envs.recording import Recording
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl import data_parallel
@@ -93,6 +94,7 @@ def train_learned_cost(
         num_updates=config.updates,
         parts={"cost": network, "adam": adam},
         begin=begin,
+        fingerprint=fingerprint_of_all(recordings),
         tracking_root=tracking_root,
         progress=progress,
     )

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.evaluate import evaluate
+from agents.evaluate import cars_of, evaluate
 from agents.learned import LearnedAgent
 from agents.policies import Policy, PolicyConfig
 from envs.errors import InputError
+from envs.formats.fingerprint import fingerprint_of_all
 from envs.recording import Recording
 from mbrl import data_parallel
 from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
@@ -62,10 +63,11 @@ def train_policy(
     if config.needs_model:
         if trained is None:
             raise ValueError(f"method {config.method} needs a trained forward model")
-        _check_fit(config, trained)
+        check_fit(config, trained)
         if config.learned_cost != (learned_cost is not None):
             raise ValueError("config.learned_cost and a learned cost go together")
-        check_dt(recordings, trained.model.timing)
+    check_dt(recordings, config.policy)
+    cars_of(recordings, "validation")  # where there are none, say so now
     data_parallel.check_parts(config.batch_size)
     torch.manual_seed(config.seed)
     policy = Policy(config.policy).to(device)
@@ -123,6 +125,7 @@ def train_policy(
         parts={"policy": learning, "best": best, "record": record, "adam": adam},
         begin=begin,
         may_save=lambda step: config.method == "imitation" or step % (config.block * config.epochs) == 0,
+        fingerprint=fingerprint_of_all(recordings),
         tracking_root=tracking_root,
         progress=progress,
     )
@@ -140,15 +143,15 @@ def train_policy(
 
 def check_sees_alike(policy: PolicyConfig, model: ForwardModel[Any]) -> None:
     """A model is unrolled from what the policy sees. Raises InputError unless both look back alike."""
-    p, sees = policy, (policy.view, policy.frames, policy.stride)
-    if (model.config.view, model.timing.frames, model.timing.stride) != sees:
+    p, sees = policy, (policy.view, policy.frames, policy.stride, policy.dt)
+    if (model.config.view, model.timing.frames, model.timing.stride, model.timing.dt) != sees:
         raise InputError(
             f"the model sees {model.timing.frames} frames, {model.timing.stride} apart, of {model.config.view}, the"
             f" policy {p.frames}, {p.stride} apart, of {p.view}; train both with one preset"
         )
 
 
-def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
+def check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
     """Raise InputError if a policy cannot be trained through a model as its config wants it."""
     model = trained.model
     check_sees_alike(config.policy, model)
@@ -159,10 +162,13 @@ def _check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
         raise InputError(
             "mper compares what the ego sees: it needs a model that predicts this, such as the paper's"
         )
-    if isinstance(model, Ensemble) and (config.masks != len(model.members) or config.z != "prior"):
-        raise InputError(
-            f"the model is an ensemble: set masks to its {len(model.members)} members, and z to 'prior'"
-        )
+    if isinstance(model, Ensemble):
+        if config.follows_recorded_future or config.z != "prior":
+            raise InputError(
+                "members of an ensemble agree on no z: choose a method other than mper, and z 'prior'"
+            )
+        if config.masks != len(model.members):
+            raise InputError(f"the model is an ensemble: set masks to its {len(model.members)} members")
     if (config.z == "adversarial" or config.learned_cost) and (config.gradient or model.gradient) != "pixels":
         raise InputError(
             "adversarial z and learned costs need gradients that go through the pixels: set gradient to 'pixels'"

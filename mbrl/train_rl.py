@@ -19,12 +19,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from agents.evaluate import evaluate
+from agents.evaluate import cars_of, evaluate
 from agents.sb3_agent import SB3Agent
 from agents.sb3_models import load_model, read_facts, save_model
 from agents.sb3_vec_env import SB3VecEnv
 from envs.errors import InputError
 from envs.formats.atomic import atomic_path
+from envs.formats.fingerprint import fingerprint_of_all
 from envs.recording import Recording
 from mbrl.agents_by_name import SB3_MODEL_FILE as MODEL_FILE
 from mbrl.checkpoint import first_difference
@@ -43,22 +44,31 @@ def train_rl(
     out: Path,
     *,
     device: str = "cpu",
+    tracking_root: Path | None = None,
     progress: MakeCounter = Progress,
 ) -> SB3Agent:
     """Train (or go on training, or load what is finished) a model in folder `out`.
 
     Raises:
-        InputError: the folder holds another run; sb3-contrib is needed and not installed.
+        InputError: the folder holds another run; sb3-contrib is needed and not installed; there is no validation car.
     """
-    facts = _facts_of(out / TRAINING_FILE, config)
+    facts = _facts_of(out, config)
     if facts["done"]:
         return SB3Agent.load(out / MODEL_FILE, device)
+    cars_of(recordings, "validation")  # where there are none, say so now
     cars = SB3VecEnv(
         config.num_envs, recordings, interface=config.interface, traffic=config.traffic, reward=config.reward
     )
     model = _resumed(out, cars, device) if facts["steps"] else config.make(cars, device)
     with (
-        Tracker("train-rl", out.name, config.to_dict(), out, run_id=facts["mlflow_run"]) as tracker,
+        Tracker(
+            "train-rl",
+            out.name,
+            config.to_dict(),
+            tracking_root or out,
+            run_id=facts["mlflow_run"],
+            data_fingerprint=fingerprint_of_all(recordings),
+        ) as tracker,
         progress(f"training {config.algorithm}", config.steps, done=model.num_timesteps, unit="steps") as bar,
     ):
         model.set_logger(Logger(None, [_Numbers(tracker)]))
@@ -69,10 +79,18 @@ def train_rl(
     return SB3Agent.load(out / MODEL_FILE, device)
 
 
-def _facts_of(path: Path, config: RLTraining) -> dict[str, Any]:
-    """What happened so far in a folder."""
-    if not path.exists():
-        return {"steps": 0, "done": False, "validated": 0, "best": [-1.0, -1.0], "mlflow_run": None}
+def _facts_of(out: Path, config: RLTraining) -> dict[str, Any]:
+    """What happened so far in a folder. The best model is saved at once, so its score may be ahead of the rest."""
+    facts = {"steps": 0, "done": False, "validated": 0, "best": [-1.0, -1.0], "mlflow_run": None}
+    if (out / TRAINING_FILE).exists():
+        facts = _checked(out / TRAINING_FILE, config)
+    if (out / MODEL_FILE).exists():
+        facts["best"] = max(facts["best"], _checked(out / MODEL_FILE, config)["best"])
+    return facts
+
+
+def _checked(path: Path, config: RLTraining) -> dict[str, Any]:
+    """The facts of a saved model of this config. Raises InputError of another one."""
     facts = read_facts(path)
     different = first_difference(config.to_dict(), facts["config"])
     if different is not None:
@@ -144,11 +162,12 @@ class _Keeper(BaseCallback):
     def _validate(self) -> None:
         """Drive validation cars; keep the model if it did better than any before."""
         config = self.config
-        agent = SB3Agent(self.model, config.interface, config.algorithm, config.seed)
+        agent = SB3Agent(self.model, config.interface, config.algorithm, config.seed, self.recordings[0].dt)
         evaluation = evaluate(
             [agent],
             self.recordings,
             split="validation",
+            traffic=config.traffic,
             max_cars=config.validation_cars,
             stop_at_failure=True,
         )
@@ -172,9 +191,11 @@ class _Keeper(BaseCallback):
         self._saved = time.monotonic()
 
     def _write(self, name: str) -> None:
-        facts = {k: v for k, v in self.facts.items() if k not in ("algorithm", "interface", "config", "seed")}
+        facts = {
+            k: v for k, v in self.facts.items() if k not in ("algorithm", "interface", "config", "seed", "dt")
+        }
         config = self.config
         save_model(
             self.model, self.out / name, config.algorithm, config.interface, config=config.to_dict(),
-            seed=config.seed, **facts,
+            seed=config.seed, dt=self.recordings[0].dt, **facts,
         )  # fmt: skip

@@ -150,7 +150,7 @@ def _train(
     else:
         from mbrl.train_rl import train_rl
 
-        train_rl(config, recordings, out, device=device, progress=progress)
+        train_rl(config, recordings, out, device=device, tracking_root=tracking_root, progress=progress)
 
 
 def seconds_spent(out: Path) -> float | None:

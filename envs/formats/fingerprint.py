@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,11 @@ def fingerprint(recording: Recording) -> str:
     ):
         digest.update(np.ascontiguousarray(array.astype(dtype)).data)
     return digest.hexdigest()
+
+
+def fingerprint_of_all(recordings: Sequence[Recording]) -> str:
+    """Their fingerprints, in their order, with spaces between."""
+    return " ".join(fingerprint(recording) for recording in recordings)
 
 
 def digest_of(path: Path) -> str:

@@ -27,10 +27,6 @@ Agents = Annotated[
 Device = Annotated[str, arg(metavar="cpu|cuda")]
 
 
-class Disproved(Exception):
-    """A command did its work, and what it was to show is not so: one line, and exit code 1."""
-
-
 def refuse(what: str, path: Path | None = None) -> NoReturn:
     """Raise what becomes one line and exit code 2."""
     from envs.errors import InputError

@@ -9,7 +9,6 @@ from tyro.conf import Positional, arg
 
 from mbrl.commands.arguments import (
     Device,
-    Disproved,
     Recordings,
     all_files,
     naming_bad_arguments,
@@ -187,13 +186,15 @@ def _train_policy(
         require_device(own_device)
         from envs.formats.fingerprint import digest_of
         from mbrl.presets import policy_training
-        from mbrl.train_policy import train_policy
+        from mbrl.train_policy import check_fit, train_policy
         from mbrl.trained_model import MODEL_FILE, load_model
         from mbrl.trainings import keep_setting
 
         imitation, config = policy_training(preset, "imitation", seed), policy_training(preset, method, seed)
         check_parts(imitation.batch_size, config.batch_size)
         trained = load_model(model, own_device) if model is not None else None
+        if trained is not None:
+            check_fit(config, trained)
         through = {"model": digest_of(model / MODEL_FILE)} if model is not None else {}
         recordings = read_all(files)
         keep_setting(out, recordings, training=method, **through)
@@ -301,6 +302,7 @@ def experiment(
     require_some(names, "NAME")
     require_some(seeds, "--seeds")
     require_folder(out)
+    from envs.errors import Failed
     from mbrl.experiments import as_table, find_experiments, run_experiment
     from mbrl.named import choose
 
@@ -310,4 +312,4 @@ def experiment(
         print(as_table(found))
         broken += [f"{one.name}: {claim}" for claim in found.broken()]
     if broken:
-        raise Disproved(f"does not hold for every seed: {'; '.join(broken)}")
+        raise Failed(f"does not hold for every seed: {'; '.join(broken)}")

@@ -23,6 +23,7 @@ from envs.formats import read_parquet, write_parquet
 from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
 from mbrl.cli import COMMANDS, SPINS, main
+from mbrl.loop import NotFinite
 from tests.toys import random_traffic
 
 PROJECT = Path(__file__).parents[2]
@@ -323,6 +324,15 @@ def test_errors_of_the_user_and_the_machine_get_one_line(
 def test_our_own_mistakes_keep_their_traceback(fails: Any) -> None:
     fails("demo", ValueError("a bug"))
     with pytest.raises(ValueError, match="a bug"):
+        main(["demo"])
+
+
+def test_work_that_failed_is_one_line_and_exit_code_1(fails: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    fails("demo", NotFinite("error is nan at update 7"))
+    assert main(["demo"]) == 1
+    assert only_line(capsys.readouterr().err) == "headway: error: error is nan at update 7"
+    fails("demo", RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
         main(["demo"])
 
 

@@ -176,5 +176,5 @@ def test_it_learns_without_a_model_to_spare_a_parked_car(tmp_path: Path, noteboo
     "change", [{"z": "posterior"}, {"gradient": "pixels"}, {"value_weight": 0.5}, {"stochastic": True}]
 )
 def test_what_only_a_model_could_do_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="log-replay has no model"):
+    with pytest.raises(ValueError, match="log-replay does not unroll a model"):
         training("log-replay", **change)

@@ -132,6 +132,14 @@ def test_a_folder_of_another_config_is_refused_by_the_key(tmp_path: Path, notebo
     assert (tmp_path / TRAINING_FILE).read_bytes() == before
 
 
+def test_other_data_is_refused(tmp_path: Path, notebook: Notebook) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, interrupting(3), fingerprint="one")
+    with pytest.raises(InputError, match=r"training\.safetensors: learned from other data until here"):
+        run(tmp_path, fingerprint="another")
+    assert run(tmp_path, fingerprint="one").asked[-1] == 6
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "foreign"])
 def test_a_damaged_training_file_is_refused(tmp_path: Path, notebook: Notebook, damage: str) -> None:
     run(tmp_path, num_updates=2)

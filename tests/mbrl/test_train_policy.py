@@ -18,9 +18,20 @@ from mbrl.checkpoint import load, save
 from mbrl.loop import TRAINING_FILE, NotFinite
 from mbrl.policy_training import Method, policy_training_from_dict, policy_training_to_dict
 from mbrl.progress import Counter
-from mbrl.train_policy import POLICY_FILE, load_policy
-from mbrl.uncertainty import Terms
-from tests.mbrl.policies import IMAGINED, SMALL, driven_as, traffic, train, trained, training
+from mbrl.train_policy import POLICY_FILE, check_fit, load_policy
+from mbrl.trained_model import TrainedModel
+from mbrl.uncertainty import Terms, Uncertainty
+from tests.mbrl.policies import (
+    IMAGINED,
+    SMALL,
+    TEACHING,
+    driven_as,
+    of_split,
+    traffic,
+    train,
+    trained,
+    training,
+)
 from tests.mbrl.runs import (
     Notebook,
     Untrained,
@@ -29,7 +40,7 @@ from tests.mbrl.runs import (
     interrupting,
     notebook,
 )
-from tests.mbrl.small import TIMING, VARIANTS, VIEW
+from tests.mbrl.small import TIMING, VARIANTS, VIEW, small_ensemble
 
 __all__ = ["notebook"]  # a fixture
 
@@ -272,3 +283,35 @@ def test_what_is_shared_agrees() -> None:
     """The small policy looks back like the small models do, or these tests would test nothing."""
     assert (SMALL.frames, SMALL.stride, SMALL.view) == (TIMING.frames, TIMING.stride, VIEW)
     assert all(config.view == VIEW for config in VARIANTS.values())
+
+
+def test_other_frames_and_no_validation_cars_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    for method in ("imitation", "log-replay", "mpur"):
+        with pytest.raises(InputError, match=r"has a frame every 0\.2 s, expected is one every 0\.1 s"):
+            train(training(method), tmp_path, recordings=[replace(traffic(), dt=0.2)])  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="no car of the validation split"):
+            train(training(method), tmp_path, recordings=[of_split(traffic(), "train")])  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "said"),
+    [
+        ("distill", {"value_weight": 1.0, "teaching": TEACHING}, "distill does not unroll a model"),
+        ("imitation", {"stochastic": True}, "imitation does not unroll a model"),
+        ("mper", {"z": "adversarial"}, "mper infers z"),
+        ("mpur", {"gradient": "nonsense"}, "gradient='nonsense' must be one of None, position, pixels"),
+    ],
+)
+def test_combinations_that_mean_nothing_are_refused(
+    method: Method, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        training(method, **change)
+
+
+def test_an_ensemble_infers_no_z() -> None:
+    model = TrainedModel(small_ensemble("vae"), Uncertainty(3))
+    for change in ({"method": "mper"}, {"z": "posterior"}):
+        with pytest.raises(InputError, match="members of an ensemble agree on no z"):
+            check_fit(training(masks=3, **change), model)  # type: ignore[arg-type]

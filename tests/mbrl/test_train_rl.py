@@ -21,6 +21,7 @@ from mbrl.progress import Counter
 from mbrl.rl_training import RLTraining
 from mbrl.train_rl import BUFFER_FILE, MODEL_FILE, TRAINING_FILE, train_rl
 from tests.agents.scenes import clean_traffic
+from tests.mbrl.policies import of_split
 
 TINY = RLTraining(
     steps=64,
@@ -113,6 +114,48 @@ def test_a_finished_run_is_loaded_and_another_one_refused(traffic: Recording, tm
     )
     with pytest.raises(InputError, match=r"holds a run with gamma = 0\.98, not 0\.5"):
         train(replace(TINY, gamma=0.5), traffic, tmp_path)
+
+
+def test_the_best_model_is_not_replaced_by_a_worse_one_after_a_kill(
+    traffic: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best model is written at once, its score with the rest only at the next saving."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module._Keeper, "_save", die)
+        with pytest.raises(Killed):
+            train(TINY, traffic, tmp_path)
+    assert not (tmp_path / TRAINING_FILE).exists()
+    best = read_facts(tmp_path / MODEL_FILE)["best"]
+    assert module._facts_of(tmp_path, TINY)["best"] == best > [-1.0, -1.0]
+
+
+def test_a_model_is_chosen_in_the_traffic_it_learns_in_and_says_how_far_frames_are_apart(
+    traffic: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    evaluate = module.evaluate
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["traffic"])
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(module, "evaluate", noted)
+    agent = train(replace(TINY, traffic="reactive"), traffic, tmp_path)
+    assert set(asked) == {"reactive"}
+    assert agent.dt == traffic.dt
+    agent.dt = 0.2
+    with pytest.raises(InputError, match=r"ppo learned from frames 0\.2 s apart"):
+        evaluate([agent], [traffic], split="all")
+
+
+def test_without_validation_cars_nothing_begins(traffic: Recording, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no car of the validation split"):
+        train(TINY, of_split(traffic, "train"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cars_are_paid_as_the_config_says(
