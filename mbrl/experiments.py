@@ -3,6 +3,7 @@
 DIR/NAME/seed-K.json    one seed's numbers; a seed that is there is not run again
 DIR/NAME/*.png          pictures of the first seed
 DIR/NAME.json, NAME.md  all seeds: mean and spread of each number, and which claims hold
+DIR/quick/...           the same of quick runs, whose numbers mean nothing
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ class Found:
 
 def run_experiment(experiment: Experiment, seeds: Sequence[int], out: Path, *, quick: bool = False) -> Found:
     """Run it for the seeds that a folder does not hold yet, and write what came out of all of them."""
+    out = out / "quick" if quick else out
     folder = out / experiment.name
     folder.mkdir(parents=True, exist_ok=True)
     ran = [_seed(experiment, seed, folder, quick=quick, draw=seed == seeds[0]) for seed in seeds]
@@ -127,11 +129,11 @@ def run_experiment(experiment: Experiment, seeds: Sequence[int], out: Path, *, q
 
 
 def _seed(experiment: Experiment, seed: int, folder: Path, *, quick: bool, draw: bool) -> dict[str, Any]:
-    """What a seed's file says; it is run if there is none of that size, or not drawn where it should be."""
+    """What a seed's file says; it is run if there is none, or not drawn where it should be."""
     path = folder / f"seed-{seed}.json"
     if path.exists():
         kept: dict[str, Any] = json.loads(path.read_text())
-        if kept["quick"] == quick and (kept["pictures"] or not draw):
+        if kept["pictures"] or not draw:
             return kept
     begin = time.perf_counter()
     outcome = experiment.run(seed, quick)
@@ -143,7 +145,6 @@ def _seed(experiment: Experiment, seed: int, folder: Path, *, quick: bool, draw:
             write_png(folder / pictures[-1], picture)
     told = {
         "seed": seed,
-        "quick": quick,
         "seconds": seconds,
         "numbers": {name: float(value) for name, value in outcome.numbers.items()},
         "pictures": pictures,

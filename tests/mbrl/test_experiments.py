@@ -50,8 +50,18 @@ def test_seeds_done_before_are_kept(tmp_path: Path) -> None:
     assert runs == [0, 1, 2]
     run_experiment(toy(runs), (2, 0), tmp_path)  # another first seed, which is to be drawn
     assert runs == [0, 1, 2, 2]
-    run_experiment(toy(runs), (0,), tmp_path, quick=True)  # a full run is no quick run
-    assert runs == [0, 1, 2, 2, 0]
+
+
+def test_a_quick_run_is_no_full_run_and_leaves_it_alone(tmp_path: Path) -> None:
+    runs: list[int] = []
+    run_experiment(toy(runs), (0,), tmp_path)
+    page = (tmp_path / "toy.md").read_text()
+    run_experiment(toy(runs), (0,), tmp_path, quick=True)
+    assert runs == [0, 0]
+    assert "numbers mean nothing" in (tmp_path / "quick" / "toy.md").read_text()
+    run_experiment(toy(runs), (0,), tmp_path)
+    assert runs == [0, 0]
+    assert (tmp_path / "toy.md").read_text() == page
 
 
 def test_a_run_that_dies_leaves_no_seed_behind(tmp_path: Path) -> None:
@@ -89,8 +99,9 @@ def test_a_claim_that_does_not_hold_is_one_line_and_exit_code_1_and_quick_runs_j
     assert main(arguments) == code
     out, err = capsys.readouterr()
     assert ("DOES NOT HOLD: ours above control (1 of 2 seeds)" in out) is not quick
-    assert ("| ours above control |" in (tmp_path / "toy.md").read_text()) is not quick
-    assert len(json.loads((tmp_path / "toy.json").read_text())["claims"]) == (0 if quick else 1)
+    told = tmp_path / "quick" if quick else tmp_path
+    assert ("| ours above control |" in (told / "toy.md").read_text()) is not quick
+    assert len(json.loads((told / "toy.json").read_text())["claims"]) == (0 if quick else 1)
     assert err == ("" if quick else "headway: error: does not hold for every seed: toy: ours above control\n")
 
 
