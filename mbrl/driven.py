@@ -10,9 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from agents import Agent, Human
 from agents.evaluate import Evaluation, Run, evaluate
 from agents.outcome_files import load_outcomes, save_outcomes
+from envs.errors import InputError
 from envs.formats import read_parquet
 from mbrl.progress import MakeCounter
 from mbrl.side_by_side import Job
@@ -39,9 +42,20 @@ def still_to_drive(drivers: Sequence[Driver], files: Sequence[Path], **options: 
 
 
 def gathered(drivers: Sequence[Driver], files: Sequence[Path], **options: Any) -> Evaluation:
-    """Everybody's drives as one evaluation; the human says once more which cars can be driven."""
-    runs = [Run(driver.name, driver.seed, load_outcomes(driver.file)) for driver in drivers]
-    return replace(_evaluate(Human(), files, options), runs=runs)
+    """Everybody's drives as one evaluation; the human says once more which cars can be driven.
+
+    Raises:
+        InputError: somebody drove other cars.
+    """
+    human = _evaluate(Human(), files, options)
+    starts = human.runs[0].outcomes.human_states[:, 0]
+    runs = []
+    for driver in drivers:
+        outcomes = load_outcomes(driver.file)
+        if not np.array_equal(outcomes.human_states[:, 0], starts):
+            raise InputError("these are drives of other cars; delete it to drive again", path=driver.file)
+        runs.append(Run(driver.name, driver.seed, outcomes))
+    return replace(human, runs=runs)
 
 
 def _drive(driver: Driver, files: Sequence[Path], options: dict[str, Any], progress: MakeCounter) -> None:
