@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -56,6 +57,16 @@ class Context:
             return self
         frames = tuple(frame.repeat(times, 1, 1, 1) for frame in self.frames)
         return Context(frames, self.poses.repeat(times, 1, 1), self.size.repeat(times, 1))
+
+    @staticmethod
+    def joined(contexts: Sequence[Context]) -> Context:
+        """The examples of all, one after the other."""
+        frames = zip(*(context.frames for context in contexts), strict=True)
+        return Context(
+            tuple(torch.cat(frame) for frame in frames),
+            torch.cat([context.poses for context in contexts]),
+            torch.cat([context.size for context in contexts]),
+        )
 
     def take(self, index: Tensor | slice) -> Context:
         """Some of the examples."""

@@ -270,5 +270,5 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "replay": bench_replay,
     "imagination": bench_imagination,
     "planning": bench_planning,
-    "pretrain": lambda: {**bench_pretrain(), "machine": machine_facts()},
+    "pretrain": lambda: {"machine": machine_facts(), **bench_pretrain()},
 }

@@ -53,7 +53,7 @@ class Setting(NamedTuple):
 
 def bench_imagination(sizes: tuple[Size, ...] = ("paper", "quick")) -> dict[str, Any]:
     """Seconds of a training step of the paper's model and of a policy through it, and ratios to the plain steps."""
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {"machine": machine_facts()}  # before it is busy with this
     for size in sizes:
         turns = _in_turns(size)
         best = {what: min(turn["seconds"] for turn in of) for what, of in turns.items()}
@@ -69,7 +69,7 @@ def bench_imagination(sizes: tuple[Size, ...] = ("paper", "quick")) -> dict[str,
             "all_seconds": {what: [round(turn["seconds"], 3) for turn in of] for what, of in turns.items()},
         }
         print(f"{size}: {results[size]}", file=sys.stderr, flush=True)
-    return {**results, "machine": machine_facts()}
+    return results
 
 
 Turn = dict[str, float]

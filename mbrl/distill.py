@@ -84,7 +84,7 @@ class Distilled(Blockwise):
         seen = list(follow(first, lambda _: next(planned), self.config.teaching.followed))
         states = [context, *(state for _, state in seen[:-1])]
         actions = torch.cat([action for action, _ in seen])
-        return _joined(states), actions, saved
+        return Context.joined(states), actions, saved
 
     def _price(self, situation: Situation, actions: Tensor) -> Tensor:
         """J (B,) of actions (B, H, 2)."""
@@ -105,9 +105,3 @@ class Distilled(Blockwise):
     def _loss(self, states: Context, actions: Tensor, saved: float) -> Loss:
         loss, metrics = imitation_loss(self.policy, states, actions)
         return loss, metrics | {"saved_by_planning": saved}
-
-
-def _joined(contexts: Sequence[Context]) -> Context:
-    """One batch of several."""
-    frames = tuple(torch.cat(frame) for frame in zip(*(c.frames for c in contexts), strict=True))
-    return Context(frames, torch.cat([c.poses for c in contexts]), torch.cat([c.size for c in contexts]))

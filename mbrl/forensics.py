@@ -69,8 +69,8 @@ def look_back(
     taken = np.stack(inverse(at[:, 2], at[:, 3], timing.step_seconds), -1)
     actions = torch.from_numpy(taken)[None].float()
     noise = model.noise(1, num, like=context.size, generator=torch.Generator().manual_seed(seed))
-    torch.manual_seed(seed)
-    with dropout_on(model):
+    with torch.random.fork_rng(), dropout_on(model):  # torch's dropout takes no generator
+        torch.manual_seed(seed)
         z = from_prior(model, noise.repeat(num_masks, 1, 1))
         trajectory = along(model, context, actions, z, num_masks)
     real = seen(evaluation, car, states[ahead, :3], ahead, view)

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from envs.context import Recorded, context_of_windows
 from envs.recording import Recording
-from envs.windows import WindowConfig, WindowSampler
 from mbrl.forward_models.base import ForwardModel
 from mbrl.imagination import along, from_prior
 from mbrl.model_losses import model_windows
 from mbrl.model_training import ModelTraining
 from mbrl.uncertainty import Terms, Uncertainty, disagreement, dropout_on
+
+BATCH_SIZE = 32  # windows
 
 
 @torch.no_grad()
@@ -26,7 +27,7 @@ def met_in_training(
     model.eval()
     steps, batch_size = config.stages[-1].steps, config.stages[-1].batch_size
     sampler = model_windows(
-        model, recordings, steps, batch_size, (config.seed, len(config.stages)),
+        model, recordings, steps, batch_size, (config.seed, len(config.batch_sizes)),
         share=config.data_share, perturbed=config.perturbed,
     )  # fmt: skip
     found: list[Tensor] = []
@@ -46,13 +47,9 @@ def fit_uncertainty(
     config: ModelTraining, model: ForwardModel[Any], recordings: Sequence[Recording], device: str = "cpu"
 ) -> Uncertainty:
     """Normalise the disagreement of K masks along recorded actions of training windows."""
-    windows = WindowConfig(
-        context=model.timing.context,
-        targets=model.timing.targets(config.horizon),
-        observer=model.observer,
-        view=config.model.view,
+    sampler = model_windows(
+        model, recordings, config.horizon, BATCH_SIZE, config.seed + 1, share=config.data_share
     )
-    sampler = WindowSampler(recordings, windows, batch_size=32, share=config.data_share, seed=config.seed + 1)
     noise = torch.Generator().manual_seed(config.seed + 1)
     samples: list[Terms] = []
     with dropout_on(model):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from envs.formats.fingerprint import fingerprint_of_all
 from envs.recording import Recording
 from envs.windows import Windows
 from mbrl import data_parallel
@@ -81,10 +82,9 @@ def train_model(
         metrics = {"loss": float(loss.detach()), "error": float(error.detach().mean()), "kl": float(kl.detach()),
                    "error_last_step": float(error.detach()[:, -1].mean())}  # fmt: skip
         metrics = data_parallel.average(model.parameters(), metrics)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        if torch.isfinite(norm):
-            adam.step()
-        return metrics | {"gradient_norm": float(norm)}
+        metrics["gradient_norm"] = float(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
+        adam.step()
+        return metrics
 
     train(
         update,
@@ -95,6 +95,7 @@ def train_model(
         num_updates=num_updates,
         parts={"model": model, "adam": adam, "noise": noise, "dropout": _dropout_generator(device)},
         begin=begin,
+        fingerprint=fingerprint_of_all(recordings),
         tracking_root=tracking_root,
         progress=progress,
     )
@@ -188,7 +189,7 @@ def _batches(
 ) -> Iterator[tuple[Stage, Windows]]:
     """The windows of update `step` and all that follow."""
     first = 0
-    for k, stage in enumerate(config.stages):
+    for k, stage in enumerate(config.stages, len(config.warm_start)):  # other windows than the warm start's
         end = first + stage.updates
         if step < end:
             sampler = model_windows(

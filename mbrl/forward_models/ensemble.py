@@ -112,9 +112,7 @@ class Ensemble(ForwardModel[States]):
         return Prediction(image, pose), tuple(state for _, state in parts)
 
     def context(self, h: States) -> Context:
-        seen = [member.context(state) for member, state in zip(self._each(), h, strict=True)]
-        frames = tuple(torch.cat(f) for f in zip(*(c.frames for c in seen), strict=True))
-        return Context(frames, torch.cat([c.poses for c in seen]), torch.cat([c.size for c in seen]))
+        return Context.joined([member.context(state) for member, state in zip(self._each(), h, strict=True)])
 
     def error(self, h: States, image: Tensor, pose: Tensor) -> Tensor:
         return torch.cat(

@@ -29,7 +29,7 @@ from mbrl.model_losses import model_windows, rollout_error
 from mbrl.model_training import ModelTraining, Stage, training_from_dict, training_to_dict
 from mbrl.model_uncertainty import fit_uncertainty
 from mbrl.progress import Counter
-from mbrl.train_model import WITHOUT_Z, begin_with, train_model
+from mbrl.train_model import WITHOUT_Z, _batches, begin_with, train_model
 from mbrl.trained_model import MODEL_FILE, TrainedModel, load_model
 from tests.agents.scenes import Track, along, recording_of
 from tests.mbrl.runs import (
@@ -401,7 +401,7 @@ def test_no_window_is_refused_before_anything_is_written(tmp_path: Path, noteboo
 
 def test_frames_further_apart_than_the_model_s_are_refused(tmp_path: Path, notebook: Notebook) -> None:
     slower = replace(lanes(), dt=0.2)
-    with pytest.raises(InputError, match=r"a frame every 0\.2 s, the model expects one every 0\.1 s"):
+    with pytest.raises(InputError, match=r"a frame every 0\.2 s, expected is one every 0\.1 s"):
         train_model(training(), [lanes(), slower], tmp_path, progress=Counter)
 
 
@@ -522,3 +522,14 @@ def test_the_numbers_of_an_interrupted_run_are_in_mlflow_once(
     for name in ("loss", "error", "kl", "gradient_norm", "error_last_step"):
         history = client.get_metric_history(run.info.run_id, name)
         assert sorted(metric.step for metric in history) == list(range(6))
+
+
+def test_a_warm_start_sees_other_windows(tmp_path: Path) -> None:
+    short = (Stage(steps=1, updates=2, batch_size=2),)
+    warm = training("vae", stages=short, warm_start=short)
+    alone = replace(warm, stages=short, warm_start=())
+    model = build(warm.model)
+    for (_, one), (_, other) in zip(
+        _batches(warm, model, [lanes()], 0), _batches(alone, model, [lanes()], 0), strict=True
+    ):
+        assert not np.array_equal(one.vectors, other.vectors)
