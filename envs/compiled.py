@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 
 import numba as nb
 
+PACKAGES = ("envs", "planners", "pretrain", "agents", "mbrl")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -31,20 +32,30 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 @cache
 def sources_stamp(module: str) -> str:
-    """SHA-256 of a module's source and of every source of its package that it imports, itself or through others."""
+    """SHA-256 of all that a module rests on."""
+    digest = hashlib.sha256()
+    for file in sources(module):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def sources(module: str) -> list[Path]:
+    """The files of a module and of all it imports, itself or through others, of its own package and headway's."""
     package = module.partition(".")[0]
     folder = Path(sys.modules[package].__file__ or "").parent.parent
-    digest, seen, waiting = hashlib.sha256(), {module}, [module]
+    found, seen, waiting = [], {module}, [module]
     while waiting:
         path = folder.joinpath(*waiting.pop().split("."))
         for file in (path.with_suffix(".py"), path / "__init__.py"):
             if file.is_file():
-                source = file.read_bytes()
-                digest.update(source)
-                new = sorted(name for name in _imports(source) - seen if name.startswith(f"{package}."))
+                found.append(file)
+                imported = _imports(file.read_bytes())
+                new = sorted(
+                    name for name in imported - seen if name.partition(".")[0] in (package, *PACKAGES)
+                )
                 seen.update(new)
                 waiting += new
-    return digest.hexdigest()
+    return found
 
 
 def _imports(source: bytes) -> set[str]:

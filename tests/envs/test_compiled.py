@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import envs
-from envs.compiled import sources_stamp
+from envs.compiled import sources, sources_stamp
 
 FILES = {
     "constants.py": "FACTOR = 10",
@@ -42,6 +42,12 @@ def test_a_change_two_imports_away_compiles_again_and_no_change_does_not(tmp_pat
     assert run() == "11 1"
     (toy / "constants.py").write_text("FACTOR = 20\n")
     assert run() == "21 0"
+
+
+def test_kernels_rest_on_what_they_import_from_other_packages() -> None:
+    files = {"/".join(file.parts[-2:]) for file in sources("agents.following")}
+    assert {"agents/following.py", "agents/lanes.py", "envs/idm.py", "envs/raster.py"} <= files
+    assert not any("numba" in str(file) or "numpy" in str(file) for file in sources("agents.following"))
 
 
 def test_what_a_kernel_does_not_rest_on_leaves_its_stamp_alone() -> None:
