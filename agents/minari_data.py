@@ -45,6 +45,8 @@ def write_minari(
     minari = _minari()
     if not re.fullmatch(r"[\w-]+-v\d+", out.name):
         raise InputError("the name of a data set ends in a version, such as i80-human-v0", path=out)
+    if out.exists() and not out.is_dir():
+        raise InputError("this is a file; choose another name", path=out)
     if (out / DATA_FOLDER).exists():
         raise InputError("there is a data set already; choose another name", path=out)
     drives = iter(drives)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,12 @@ def save_outcomes(path: Path, outcomes: Outcomes) -> None:
 def load_outcomes(path: Path) -> Outcomes:
     """The inverse. Raises InputError for another file, or a damaged one."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, Any] = dict(file)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays: dict[str, Any] = dict(archive)
         contacts = {
             rule: Contact(*(arrays.pop(f"{rule}/{name}") for name in Contact._fields)) for rule in RULES
         }
         numbers: dict[str, Any] = {name: float(arrays.pop(name)) for name in NUMBERS}
         return Outcomes(contacts=contacts, **numbers, **arrays)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"not a file of drives ({error}); delete it to drive again", path=path) from error

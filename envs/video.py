@@ -10,6 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.errors import InputError
 from envs.formats.atomic import atomic_path
 
 # A constant visible quality; the index at the front, so that a browser can start before it has the whole file.
@@ -23,7 +24,7 @@ def write_mp4(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float)
 
     Raises:
         ValueError: there is no frame, or one of another size.
-        InputError: `path` cannot be written.
+        InputError: `path` cannot be written, or not in whole.
     """
     frames = iter(frames)
     first = next(frames, None)
@@ -51,3 +52,16 @@ def write_mp4(path: str | Path, frames: Iterable[NDArray[np.uint8]], fps: float)
                 writer.send(np.ascontiguousarray(np.pad(frame, padding, mode="edge")))
         finally:
             writer.close()
+        _check_whole(unfinished, k + 1)
+
+
+def _check_whole(video: Path, num_frames: int) -> None:
+    """Raise InputError unless a file holds so many frames: the encoder does not say when the disk was full."""
+    try:
+        found, _ = imageio_ffmpeg.count_frames_and_secs(str(video))
+    except RuntimeError:
+        found = 0
+    if found != num_frames:
+        raise InputError(
+            f"the video has {found} of its {num_frames} frames: is the disk full?", path=video.parent
+        )

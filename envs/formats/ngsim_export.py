@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from envs.errors import InputError
 from envs.formats.atomic import atomic_path
-from envs.formats.ngsim import FILMED
+from envs.formats.ngsim import DT, FILMED
 from envs.recording import Recording
+from envs.sites import LAYOUTS
 from envs.units import FOOT
 
 NO_HEADWAY = 9999.99  # s, NGSIM's for a standing vehicle
@@ -29,7 +31,12 @@ def write_ngsim(recording: Recording, path: str | Path) -> None:
     Global_Time begins when the real site was filmed, by which readers know the site; where none was, at 0. Global_X
     and Global_Y, which are map coordinates in NGSIM, repeat Local_X and Local_Y. A source id that stands for several
     gapless parts stands for them again.
+
+    Raises:
+        InputError: its frames are not 0.1 s apart, as NGSIM's are.
     """
+    if recording.dt != DT:
+        raise InputError(f"NGSIM has a frame every {DT:g} s, this recording one every {recording.dt:g} s")
     order = recording.track_rows
     vehicle = recording.vehicle[order]
     vehicles = recording.vehicles
@@ -37,6 +44,10 @@ def write_ngsim(recording: Recording, path: str | Path) -> None:
     first = vehicles.first_frame[vehicle]
     front = recording.x + vehicles.length[recording.vehicle] / 2
     lane = np.floor(-recording.y / recording.site.lane_width).astype(np.int64) + 1
+    if (
+        recording.site.name in LAYOUTS
+    ):  # the one beyond the through lanes is the ramp, however far out it bends
+        lane = lane.clip(1, LAYOUTS[recording.site.name].lanes + 1)
     ahead, behind = _neighbours(recording, front, lane)
     space = np.where(ahead >= 0, front[ahead] - front, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):

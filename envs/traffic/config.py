@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DT = 0.1  # s, of simulation and recording
+MAX_SEED = 2**31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +30,10 @@ class Congestion:
 
     def __post_init__(self) -> None:
         for name in ("main", "ramp", "carpool", "amplitude", "noise"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         for name in ("mean", "carpool_speed", "wave_period", "noise_time"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         if not 0 <= self.leaving <= 1:
             raise ValueError(f"leaving={self.leaving} must be a share within [0, 1]")
@@ -70,9 +71,12 @@ class TrafficConfig:
     def __post_init__(self) -> None:
         if not 0 < self.minutes < 24 * 60:
             raise ValueError(f"minutes={self.minutes} must be positive and less than a day")
-        if self.warmup < 0:
-            raise ValueError(f"warmup={self.warmup} must not be negative")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
-        if self.demand is not None and min(self.demand) < 0:
+        for name in ("warmup", "queue_building"):
+            if not 0 <= getattr(self, name) < 24 * 3600:
+                raise ValueError(f"{name}={getattr(self, name)} must be 0 or more and less than a day")
+        if not self.queue_speed > 0:
+            raise ValueError(f"queue_speed={self.queue_speed} must be positive")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ValueError(f"seed={self.seed} must be 0 or more and less than {MAX_SEED}, which SUMO takes")
+        if self.demand is not None and not min(self.demand) >= 0:
             raise ValueError(f"demand={self.demand} must not be negative")

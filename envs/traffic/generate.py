@@ -47,7 +47,12 @@ def generate(config: TrafficConfig, progress: Callable[[float], None] | None = N
         width=rows.width,
         kind=rows.kind,
         dt=DT,
-        provenance={"source": "generated", "sumo": sumo_version(), **asdict(config)},
+        provenance={
+            "source": "generated",
+            "sumo": sumo_version(),
+            **asdict(config),
+            "demand": config.demand and list(config.demand),  # as files hold it
+        },
     )
 
 

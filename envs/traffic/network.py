@@ -1,7 +1,8 @@
 """The road as SUMO sees it: straight edges end to end, whose given lengths, not their drawing, say where a car is.
 
 SUMO trims lanes at junctions, so its own x and y jump there by metres. Here every edge has an explicit length and cars
-are located by (edge, metres along it), which is continuous by construction; `locate` turns that into site coordinates.
+are located by (edge, metres along it), which is continuous by construction; simulate.py turns that into site
+coordinates.
 """
 
 from __future__ import annotations

@@ -132,6 +132,9 @@ def test_what_cannot_be_written_or_read_is_refused(driven: list[Episode], tmp_pa
     pytest.importorskip("minari")
     with pytest.raises(InputError, match="ends in a version"):
         write_minari(driven, tmp_path / "nameless", algorithm="human")
+    (tmp_path / "file-v0").touch()
+    with pytest.raises(InputError, match="this is a file"):
+        write_minari(driven, tmp_path / "file-v0", algorithm="human")
     with pytest.raises(InputError, match="no drives"):
         write_minari([], tmp_path / "empty-v0", algorithm="human")
     with pytest.raises(InputError, match="no Minari data set"):

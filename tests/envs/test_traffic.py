@@ -16,6 +16,7 @@ from agents.constant import NoAction
 from agents.evaluate import evaluate
 from envs.compiled import compiled
 from envs.errors import InputError
+from envs.formats import read_parquet, write_parquet
 from envs.formats.fingerprint import fingerprint
 from envs.formats.ngsim import read_ngsim
 from envs.formats.ngsim_export import write_ngsim
@@ -92,7 +93,17 @@ def overlapping_vehicles(recording: Recording) -> set[tuple[int, int]]:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"minutes": 0}, {"minutes": float("nan")}, {"warmup": -1.0}, {"seed": -1}, {"demand": (-1.0, 0.0)}],
+    [
+        {"minutes": 0},
+        {"minutes": float("nan")},
+        {"warmup": -1.0},
+        {"seed": -1},
+        {"demand": (-1.0, 0.0)},
+        {"seed": 2**31},
+        {"warmup": float("inf")},
+        {"queue_building": -5.0},
+        {"queue_speed": float("nan")},
+    ],
     ids=str,
 )
 def test_impossible_config_is_refused(wrong: dict[str, float]) -> None:
@@ -100,7 +111,9 @@ def test_impossible_config_is_refused(wrong: dict[str, float]) -> None:
         TrafficConfig(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"main": -1.0}, {"mean": 0.0}, {"leaving": 2.0}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"main": -1.0}, {"mean": 0.0}, {"leaving": 2.0}, {"mean": float("nan")}], ids=str
+)
 def test_impossible_congestion_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Congestion(**{"main": 1.0, "ramp": 1.0, "mean": 1.0, "amplitude": 1.0, **wrong})
@@ -248,6 +261,9 @@ def test_same_config_gives_the_same_recording_and_another_seed_another(
     told: list[float] = []
     recording = generate(config, progress=told.append)
     assert recording.provenance["site"] == "i80"
+    write_parquet(generate(replace(config, demand=(6000.0, 300.0))), tmp_path / "busy.parquet")
+    assert read_parquet(tmp_path / "busy.parquet").provenance["demand"] == [6000.0, 300.0]
+    (tmp_path / "busy.parquet").unlink()
     first = fingerprint(recording)
     assert told == sorted(told)
     assert 0 <= told[0] < told[-1] <= 1
@@ -326,6 +342,18 @@ def test_ngsim_text_has_ngsim_s_columns(two_cars: Recording, tmp_path: Path) -> 
     assert follower[16] * FOOT == pytest.approx(gap, abs=1e-3)
     assert follower[17] == pytest.approx(gap / 5, abs=0.01)
     assert rows[1, 3] - rows[0, 3] == 100  # ms
+
+
+def test_ngsim_text_has_its_frames_a_tenth_of_a_second_apart_and_one_ramp(
+    two_cars: Recording, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"NGSIM has a frame every 0\.1 s, this recording one every 0\.04 s"):
+        write_ngsim(replace(two_cars, dt=0.04), tmp_path / "out.txt")
+    assert list(tmp_path.iterdir()) == []
+    write_ngsim(
+        replace(two_cars, y=np.full_like(two_cars.y, -8.2 * two_cars.site.lane_width)), tmp_path / "out.txt"
+    )
+    assert set(np.loadtxt(tmp_path / "out.txt")[:, 13]) == {7}
 
 
 def test_ngsim_text_comes_back_as_the_same_traffic(two_cars: Recording, tmp_path: Path) -> None:

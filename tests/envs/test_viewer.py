@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +195,20 @@ def test_a_video_that_fails_leaves_nothing_and_spares_the_old_one(tmp_path: Path
         )
     with pytest.raises(ValueError, match="at least one frame"):
         write_mp4(tmp_path / "v.mp4", [], fps=10)
+    assert (tmp_path / "v.mp4").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_a_video_that_does_not_fit_on_the_disk_is_refused_and_spares_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_text("old")
+    noise = np.random.default_rng(0).integers(0, 256, (20, 256, 256, 3), np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(InputError, match="of its 20 frames: is the disk full"):
+            write_mp4(tmp_path / "v.mp4", noise, fps=10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (tmp_path / "v.mp4").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
 

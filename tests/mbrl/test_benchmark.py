@@ -59,10 +59,19 @@ def test_drives_come_back_from_their_file(tmp_path: Path) -> None:
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_damaged_file_of_drives_is_named(tmp_path: Path) -> None:
-    (tmp_path / "drives.npz").write_bytes(b"nonsense")
+@pytest.mark.parametrize("damage", ["foreign", "empty", "cut", "flipped"])
+def test_a_damaged_file_of_drives_is_named(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "drives.npz"
+    traffic = clean_traffic(num_cars=8)
+    save_outcomes(path, evaluate([NoAction()], [traffic], split="all", threads=1).runs[0].outcomes)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 0xFF
+    path.write_bytes(
+        {"foreign": b"nonsense", "empty": b"", "cut": whole[:-100], "flipped": bytes(flipped)}[damage]
+    )
     with pytest.raises(InputError, match=r"drives\.npz: not a file of drives"):
-        load_outcomes(tmp_path / "drives.npz")
+        load_outcomes(path)
 
 
 def test_who_drives_in_the_replay_while_learning_is_charged_for_it(
