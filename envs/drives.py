@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from envs.compiled import compiled
 from envs.perturbation import noise_with_room
-from envs.recording import Recording, Split
+from envs.recording import DEPARTURE, Recording, Split
 from envs.world import World, recorded_history
 
 LATE_ENTRY = 30.0  # m; a car first seen further than this beyond the start did not drive the scored part
@@ -64,7 +64,8 @@ def find_drives(
 
     A car is taken over in its first frame with x >= site.start and `history` recorded frames (it included), and its
     human arrives in the first frame with x >= site.goal; where a site has no goal, with the car's last frame. Cars that
-    enter late, never arrive, or would drive for less than `min_seconds` are left out.
+    enter late, never arrive, would drive for less than `min_seconds` or, on a site without a goal, never depart (they
+    are parked) are left out.
     """
     start, human = _find(world, history)
     wanted = np.concatenate([r.in_split(split) for r in recordings])
@@ -86,6 +87,10 @@ def _find(world: World, history: int) -> tuple[NDArray[np.int64], NDArray[np.int
     for v in range(num):
         site = world.site[world.recording[v]]
         first, last = world.first_frame[v], world.last_frame[v]
+        rows = world.track_rows[world.track_offsets[v] : world.track_offsets[v + 1]]
+        begin, end = world.state[rows[0]], world.state[rows[-1]]
+        departed = math.hypot(end[0] - begin[0], end[1] - begin[1]) > DEPARTURE
+        lasts = departed and world.goal[site] == np.inf
         for f in range(first + history - 1, last + 1):
             row = world.track_rows[world.track_offsets[v] + f - first]
             x = world.state[row, 0]
@@ -93,7 +98,7 @@ def _find(world: World, history: int) -> tuple[NDArray[np.int64], NDArray[np.int
                 if x > world.start[site] + LATE_ENTRY and world.start[site] > -np.inf:
                     break
                 start[v] = f
-            if start[v] >= 0 and (x >= world.goal[site] or (f == last and world.goal[site] == np.inf)):
+            if start[v] >= 0 and (x >= world.goal[site] or (f == last and lasts)):
                 human[v] = f
                 break
         if human[v] < 0:

@@ -175,7 +175,7 @@ def test_scenes_without_a_goal_last_until_the_recording_ends():
     other = scenes.without_goal(scenes.clean_traffic(num_cars=8))
     evaluation = evaluate([Human(), NoAction()], [scene, other], names=["a", "b"], split="all", threads=1)
     recording = evaluation.recording_of
-    assert np.bincount(recording).tolist() == [2, 8]  # the parked car stays where it is, and lasts
+    assert np.bincount(recording).tolist() == [1, 8]  # nobody is scored on the parked car
     human, nothing = (run.outcomes for run in evaluation.runs)
     assert human.succeeded().all()
     first = int(np.flatnonzero(evaluation.drives.vehicle == 0)[0])
