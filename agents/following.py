@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.lanes import Lanes
+from agents.lanes import OWN, Lanes
 from envs.compiled import compiled
 from envs.idm import Driver, idm
 from envs.parallel import for_ranges
@@ -19,7 +19,8 @@ from envs.replay import Replay
 class Following:
     """Accelerations in m/s^2, each (B, 3) for the lanes RIGHT, OWN, LEFT; 0 where there is no lane, or nobody behind.
 
-    Who is behind is the same in both: once with the ego in that lane, once as if it were not there.
+    An ego that is in no lane (the markings come too near to each other) is where it is: its own is `in_path`. Who is
+    behind is the same in both: once with the ego in that lane, once as if it were not there.
     """
 
     ego: NDArray[np.float64]
@@ -74,6 +75,8 @@ def _following_range(
         in_path[b] = _behind(rows, first, 0.0, length, speed, state[b], state[b, 2], driver, wanted)
         for lane in range(3):
             if math.isnan(offset[b, lane]):
+                if lane == OWN:
+                    ego[b, lane] = in_path[b]
                 continue
             ahead, behind = _neighbours(rows, state[b], heading[b], offset[b, lane], width)
             a = _behind(rows, ahead, 0.0, length, speed, state[b], heading[b], driver, wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,11 +11,11 @@ from agents import Agent
 from agents.evaluate import evaluate
 from agents.rules import RuleDriver, RulesConfig
 from envs.drives import Drives
-from envs.idm import Driver
+from envs.idm import Driver, idm
 from envs.replay import Replay
 from envs.units import View
 from tests.agents.scenes import Track, along, clean_traffic, drifting_car, parked_car_ahead, recording_of
-from tests.toys import lane_centre
+from tests.toys import lane_centre, straight_site
 
 SMALL = View(height=61, width=24, px_per_m=1.0)
 
@@ -105,3 +107,17 @@ def test_bad_settings_are_refused() -> None:
         RulesConfig(rules="courteous")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wanted_speed"):
         RulesConfig(wanted_speed=0.0)
+
+
+def test_it_drives_on_where_markings_are_too_near_to_each_other_for_a_lane() -> None:
+    """As where a lane tapers: it is in none, and nobody is ahead."""
+    base = straight_site()
+    narrow = replace(base, markings=tuple(line * (1.0, 0.6) for line in base.markings))
+    car = Track(1, along(5.0), 0.6 * lane_centre(1))
+    replay = Replay([recording_of(car, site=narrow)], 1, history=1, view=SMALL, threads=1)
+    replay.reset(Drives(*(np.array([k]) for k in (0, 5, 400, 400))))
+    driver = RuleDriver(RulesConfig(rules="idm"))
+    driver.begin(replay)
+    assert driver.act(replay.observe())[0, 0] == pytest.approx(
+        idm(5.0, driver.config.wanted_speed, np.inf, 0.0, driver.config.driver), abs=0.02
+    )
