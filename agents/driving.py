@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agents.base import Agent
 from agents.metrics import NEVER, RULES, Contact, Outcomes, Rule
 from envs.drives import Drives
+from envs.ending import collisions
 from envs.replay import Observation, Replay, Step
 from envs.world import World
 
@@ -174,13 +175,9 @@ class _Log:
         for first, happened in ((self.arrived, result.arrived), (self.off_road, result.off_road)):
             new = rows[driven & happened[:num]]
             first[new] = np.minimum(first[new], step)
-        touching: dict[Rule, NDArray[np.bool_]] = {
-            "paper": result.collided,
-            "box": result.hit >= 0,
-            "box_less_1m": result.hit_less,
-        }
         for rule, event in self.contacts.items():
-            is_first = driven & touching[rule][:num] & (event.step[rows] == NEVER)
+            touching = collisions(result, "proximity" if rule == "paper" else rule)
+            is_first = driven & touching[:num] & (event.step[rows] == NEVER)
             event.step[rows[is_first]] = step
             event.at_fault[rows[is_first]] = contact.at_fault[is_first]
             event.vehicle[rows[is_first]] = contact.vehicle[is_first]

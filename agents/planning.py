@@ -163,7 +163,9 @@ class PlanningAgent:
         context = context_of_observation(observation, self.frames, self.stride, self.device, seen)
         seed = int(np.random.SeedSequence((self.seed or 0, self._calls)).generate_state(1)[0])
         situation = self.foresight(context, replay, egos, seed)
-        previous = self._plan and self._plan.take(torch.from_numpy(np.isin(self._planned, egos)))
+        previous = None
+        if self._plan is not None and np.isin(egos, self._planned).all():  # who paused begins anew, with all
+            previous = self._plan.take(torch.from_numpy(np.isin(self._planned, egos)))
         self._plan = self.planner.plan(
             situation.dynamics, situation.cost, situation.state, action_space(context.size),
             previous=previous, init=situation.init, seeds=[seed] * len(egos), budget=self.budget,

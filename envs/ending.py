@@ -21,11 +21,11 @@ def collisions(step: Step, rule: CollisionRule = "proximity") -> NDArray[np.bool
     return {"proximity": step.collided, "box": step.hit >= 0, "box_less_1m": step.hit_less}[rule]
 
 
-def ending(step: Step, car: int = 0, rule: CollisionRule = "proximity") -> str:
+def ending(step: Step, car: int = 0, rule: CollisionRule = "proximity", *, end_off_road: bool = True) -> str:
     """Why a car's drive is over after a step, in words; "" if it goes on."""
     if collisions(step, rule)[car]:
         return "collision"
-    if step.off_road[car]:
+    if end_off_road and step.off_road[car]:
         return "off road"
     if step.arrived[car]:
         return "arrived"

@@ -46,6 +46,19 @@ class Site:
             for line in lines:
                 if line.ndim != 2 or line.shape[1] != 2 or len(line) < least or not np.isfinite(line).all():
                     raise ValueError(f"site {self.name}: {what} need (n >= {least}, 2) finite points each")
+        nx, ny = self.grid[1]
+        if nx * ny > MAX_CELLS:
+            raise ValueError(
+                f"site {self.name}: {nx} by {ny} cells are too many to draw; are its units metres?"
+            )
+
+    @property
+    def grid(self) -> tuple[Points, tuple[int, int]]:
+        """Of the raster: its corner (x0, y0), and how many cells it has in x and in y."""
+        points = np.concatenate([*self.markings, *self.drivable] or [np.zeros((1, 2))])
+        low, high = points.min(0) - MARGIN, points.max(0) + MARGIN
+        nx, ny = np.ceil((high - low) * (CELLS_PER_M_X, CELLS_PER_M_Y)).astype(int)
+        return low, (int(nx), int(ny))
 
     @cached_property
     def raster(self) -> SiteRaster:
@@ -113,15 +126,9 @@ MARKING_HALF_WIDTH = 1 / View().px_per_m  # m; a marking fades linearly to 0 at 
 def rasterise(site: Site) -> SiteRaster:
     """Draw the static channels, read at the cells' centres.
 
-    A marking is 255 * max(0, 1 - distance / MARKING_HALF_WIDTH), off-road is 0 or 255. Raises ValueError for more than
-    MAX_CELLS.
+    A marking is 255 * max(0, 1 - distance / MARKING_HALF_WIDTH), off-road is 0 or 255.
     """
-    points = np.concatenate([*site.markings, *site.drivable] or [np.zeros((1, 2))])
-    low, high = points.min(0) - MARGIN, points.max(0) + MARGIN
-    nx = int(np.ceil((high[0] - low[0]) * CELLS_PER_M_X))
-    ny = int(np.ceil((high[1] - low[1]) * CELLS_PER_M_Y))
-    if nx * ny > MAX_CELLS:
-        raise ValueError(f"site {site.name}: {nx} by {ny} cells are too many to draw; are its units metres?")
+    low, (nx, ny) = site.grid
     x = low[0] + (np.arange(nx) + 0.5) / CELLS_PER_M_X
     y = low[1] + (np.arange(ny) + 0.5) / CELLS_PER_M_Y
     lane = np.zeros((nx, ny), np.float32)

@@ -187,7 +187,9 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
         """One car's surroundings, (height, width, 3), with a bar for an uncertainty within [0, 1] if it is known."""
         if self._road is None:
             self._road = RoadPicture(self.replay)
-        notice = ending(self._last, car, self._collision) if self._ended[car] else ""
+        notice = ""
+        if self._ended[car]:
+            notice = ending(self._last, car, self._collision, end_off_road=self._end_off_road)
         return self._road.picture(car, self._last.costs[car], uncertainty=uncertainty, notice=notice)
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: NDArray[np.bool_]) -> None:
@@ -212,7 +214,10 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
         cars = np.flatnonzero(mask)
         index = (_hash_unit(self._seeds * SEEDS_APART + self._num_begun) * len(self.drives)).astype(np.int64)
         if drive is not None:
-            index[:] = drive
+            wanted = np.asarray(drive)
+            if wanted.dtype.kind not in "iu" or ((wanted < 0) | (wanted >= len(self.drives))).any():
+                raise ValueError(f"drive={drive}: whole numbers from 0 to {len(self.drives) - 1} expected")
+            index[:] = wanted
         self._num_begun[cars] += 1
         self.replay.reset(self.drives.take(index[cars]), cars)
         self._start_x[cars] = self.replay.state[cars, 0]

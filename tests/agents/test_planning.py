@@ -101,6 +101,15 @@ def test_only_drives_that_go_on_are_planned(traffic: Recording) -> None:
         again.step(actions, active)
 
 
+def test_a_drive_that_pauses_is_planned_again(traffic: Recording) -> None:
+    foresight = KeepSpeed()
+    agent = PlanningAgent(PLANNER, foresight, "keeper", frames=2, stride=1)
+    replay, active = begun(traffic, agent)
+    for t in range(4):
+        replay.step(agent.act(replay.observe()), active & (np.arange(3) != 1) if t == 1 else active)
+    assert [egos.tolist() for _, egos, _ in foresight.asked] == [[0, 1, 2], [0, 1, 2], [0, 2], [0, 1, 2]]
+
+
 def test_a_plan_begins_with_the_cheaper_of_the_last_one_and_what_is_told(traffic: Recording) -> None:
     """The search itself moves next to nothing."""
 

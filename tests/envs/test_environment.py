@@ -18,9 +18,11 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import envs
 from envs.buffers import BufferPool
+from envs.ending import ending
 from envs.environment import ReplayEnv, ReplayVectorEnv, Reward
 from envs.errors import InputError
 from envs.recording import Recording
+from envs.replay import Step
 from tests.toys import lane_centre, random_traffic, straight_site
 
 STEPS = 90
@@ -356,3 +358,17 @@ def test_importing_envs_registers_and_brings_nothing_heavy() -> None:
     assert all(getattr(envs, name) is not None for name in envs.__all__)
     with pytest.raises(AttributeError):
         envs.nothing_of_the_kind  # noqa: B018
+
+
+@pytest.mark.parametrize("drive", [-1, 2.7, 10**6])
+def test_a_drive_that_is_not_there_is_named(drive: Any, traffic: Recording) -> None:
+    env = gym.make("headway/Replay-v0", recordings=traffic, split="all")
+    with pytest.raises(ValueError, match=rf"drive={drive}: whole numbers from 0 to"):
+        env.reset(options={"drive": drive})
+
+
+def test_a_car_that_may_leave_the_road_arrives() -> None:
+    step = Step.empty(1)
+    step.off_road[0] = step.arrived[0] = True
+    assert ending(step) == "off road"
+    assert ending(step, end_off_road=False) == "arrived"

@@ -114,4 +114,4 @@ def test_impossible_sites_are_refused(change: dict[str, object]) -> None:
 def test_an_area_too_large_to_draw_is_refused_before_the_memory_is_gone() -> None:
     far = np.array([[0.0, 0.0], [1e6, 1e6]])
     with pytest.raises(ValueError, match="site far"):
-        _ = Site(name="far", length=1.0, markings=(far,), drivable=()).raster
+        Site(name="far", length=1.0, markings=(far,), drivable=())
