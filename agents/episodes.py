@@ -102,10 +102,9 @@ class _Log:
 def _where(env: ReplayVectorEnv, drive: int) -> Where:
     world, vehicle = env.replay.world, int(env.drives.vehicle[drive])
     recording = int(world.recording[vehicle])
-    first_frame = int(world.end_frame[recording - 1]) + 1 if recording else 0
     first_vehicle = int(np.searchsorted(world.recording, recording))
     return {
         "recording": recording,
         "vehicle": int(env.replay.recordings[recording].vehicles.id[vehicle - first_vehicle]),
-        "start_frame": int(env.drives.start_frame[drive]) - first_frame,
+        "start_frame": int(world.frame_in_recording(np.array(vehicle), env.drives.start_frame[drive])),
     }

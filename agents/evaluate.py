@@ -72,7 +72,7 @@ class Evaluation:
     @property
     def start_frame(self) -> NDArray[np.int64]:
         """(D,) the frame within its recording in which each drive starts."""
-        return self.drives.start_frame - _first_frames(self.world)[self.recording_of]
+        return self.world.frame_in_recording(self.drives.vehicle, self.drives.start_frame)
 
 
 def evaluate(
@@ -197,7 +197,7 @@ def _dropped(
     ending, ended, distance = human.ending(), human.ended(), human.distance()
     vehicle_id = np.concatenate([r.vehicles.id for r in recordings])
     recording = world.recording[drives.vehicle]
-    start = drives.start_frame - _first_frames(world)[recording]
+    start = world.frame_in_recording(drives.vehicle, drives.start_frame)
     return [
         Dropped(
             recording=names[recording[i]],
@@ -210,8 +210,3 @@ def _dropped(
         )
         for i in np.flatnonzero(~human.succeeded())
     ]
-
-
-def _first_frames(world: World) -> NDArray[np.int64]:
-    """(R,) world-wide number of each recording's frame 0."""
-    return np.concatenate([[0], world.end_frame[:-1] + 1])

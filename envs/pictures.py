@@ -12,7 +12,6 @@ import numpy as np
 import pygame
 from numpy.typing import ArrayLike, NDArray
 
-from envs import reactive
 from envs.costs import HEADWAY, STANDSTILL_GAP
 from envs.drawing import (
     CRASHED,
@@ -36,7 +35,6 @@ from envs.drawing import (
     to_array,
     write,
 )
-from envs.raster import MAX_NEAR, NEAR_FIELDS, gather
 from envs.recording import Recording
 from envs.replay import Replay
 from envs.site import Site
@@ -140,7 +138,8 @@ class RoadPicture:
         draw_path(big, camera, history, colour, alpha=200)
         pose, speed, size = replay.state[ego, :3], float(replay.state[ego, 3]), replay.size[ego]
         draw_reach(big, camera, pose, size, HEADWAY * speed + STANDSTILL_GAP, colour)
-        others = vehicles_around(replay, ego, math.hypot(*camera.size) / camera.px_per_m)
+        near, num = replay.others(np.array([ego]), math.hypot(*camera.size) / camera.px_per_m)
+        others = near[0, : num[0]]
         kinds = self._kind[others[:, 6].astype(int)].tolist()
         draw_vehicles(
             big, camera, others[:, :3], others[:, 4:6], [KIND_COLOURS.get(k, KIND_COLOURS[0]) for k in kinds]
@@ -154,9 +153,8 @@ class RoadPicture:
         replay, world = self.replay, self.replay.world
         vehicle = int(replay.vehicle[ego])
         recording = int(world.recording[vehicle])
-        begin = int(world.end_frame[recording - 1]) + 1 if recording else 0
         speed, human = float(replay.state[ego, 3]), replay.human_state()[ego]
-        seconds = (int(replay.frame[ego]) - begin) * world.dt
+        seconds = float(world.frame_in_recording(replay.vehicle[ego], replay.frame[ego])) * world.dt
         name = write(surface, title or "replay", (24, top + 20), size=19)
         place = f"{replay.recordings[recording].site.name}, vehicle {self._id[vehicle]}"
         write(surface, place, (name.right + 12, top + 23), size=14, colour=FAINT)
@@ -273,17 +271,6 @@ def _road_between(site: Site, x: float, y: float) -> tuple[float, float]:
         return y, y
     lowest, highest = across[on_road.argmax(1)], across[::-1][on_road[:, ::-1].argmax(1)]
     return float(lowest[here].mean()) - BESIDE, float(highest[here].mean()) + BESIDE
-
-
-def vehicles_around(replay: Replay, ego: int, reach: float) -> NDArray[np.float64]:
-    """(n, 7): x, y, heading, speed, length, width, vehicle of everybody within `reach` metres of an ego now."""
-    near = np.empty((MAX_NEAR, NEAR_FIELDS))
-    x, y = replay.state[ego, :2]
-    n = gather(replay.world, replay.frame[ego], x, y, reach, replay.vehicle[ego], near)
-    if replay._yielding.shape[1] > 0:
-        yielding = replay._yielding[ego], replay._yield_tau[ego], replay._yield_speed[ego]
-        n = reactive.place_yielding(replay.world, x, y, reach, *yielding, near, n)
-    return near[:n]
 
 
 def human_place(ego_x: float, human_x: float) -> str:

@@ -210,15 +210,19 @@ class Replay:
         np.greater(result.costs[:, 0], COLLISION_THRESHOLD, out=result.collided)
         return self.observe(), result
 
-    def others(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Who is within LOOK_AROUND of each ego now: rows (B, MAX_NEAR, 7) as of `raster.gather`, and how many.
+    def others(
+        self, egos: NDArray[np.int64] | None = None, reach: float = LOOK_AROUND
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Who is within `reach` metres of some egos (all of them by default) now: rows (B, MAX_NEAR, 7) as of
+        `raster.gather`, and how many.
 
         Rows from the number on mean nothing. Vehicles that yield are where they are, not where they were recorded.
         """
-        near = np.empty((self.num_egos, MAX_NEAR, NEAR_FIELDS))
-        num = np.zeros(self.num_egos, np.int64)
+        egos = np.arange(self.num_egos) if egos is None else egos
+        near = np.empty((len(egos), MAX_NEAR, NEAR_FIELDS))
+        num = np.zeros(len(egos), np.int64)
         for_ranges(
-            _others_range, self.num_egos, self.threads, self.world, self.vehicle, self.frame, self.state,
+            _others_range, len(egos), self.threads, self.world, egos, reach, self.vehicle, self.frame, self.state,
             self._yielding, self._yield_tau, self._yield_speed, near, num,
         )  # fmt: skip
         return near, num
@@ -257,6 +261,8 @@ def _remember(
 @compiled
 def _others_range(
     world: World,
+    egos: NDArray[np.int64],
+    reach: float,
     vehicle: NDArray[np.int64],
     frame: NDArray[np.int64],
     state: NDArray[np.float64],
@@ -268,11 +274,12 @@ def _others_range(
     begin: int,
     end: int,
 ) -> None:
-    for b in range(begin, end):
+    for i in range(begin, end):
+        b = egos[i]
         x, y = state[b, 0], state[b, 1]
-        n = gather(world, frame[b], x, y, LOOK_AROUND, vehicle[b], near[b])
-        num[b] = reactive.place_yielding(
-            world, x, y, LOOK_AROUND, yielding[b], yield_tau[b], yield_speed[b], near[b], n
+        n = gather(world, frame[b], x, y, reach, vehicle[b], near[i])
+        num[i] = reactive.place_yielding(
+            world, x, y, reach, yielding[b], yield_tau[b], yield_speed[b], near[i], n
         )
 
 

@@ -50,6 +50,13 @@ class World(NamedTuple):
         """Rows of vehicles at frames (broadcast), which must be within each vehicle's first and last frame."""
         return self.track_rows[self.track_offsets[vehicle] + frame - self.first_frame[vehicle]]
 
+    def frame_in_recording(
+        self, vehicle: NDArray[np.integer], frame: NDArray[np.integer]
+    ) -> NDArray[np.int64]:
+        """Frames (broadcast) counted from the first one of the recording that a vehicle is in."""
+        begin = np.concatenate([[0], self.end_frame[:-1] + 1])
+        return frame - begin[self.recording[vehicle]]
+
 
 def build_world(recordings: Sequence[Recording]) -> World:
     """Lay recordings end to end.
