@@ -111,10 +111,10 @@ def evaluate(
         stop_at_failure: end each drive with its first failure by the paper's rule; other rules then miss what follows.
         progress: called with (what is driven, cars done, cars in all).
     Raises:
-        InputError: no car of the split can be scored.
+        InputError: no car of the split can be scored; history or min_seconds make no sense.
     """
     if history < 1 or not 0 <= min_seconds < math.inf:
-        raise ValueError(
+        raise InputError(
             f"history={history} must be at least 1, min_seconds={min_seconds} 0 or more, and finite"
         )
     if not agents:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from envs.buffers import BufferPool
 from envs.drives import Drives, find_drives
 from envs.ending import CollisionRule, collisions, ending
+from envs.errors import InputError
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE
 from envs.parallel import for_ranges
 from envs.pictures import RoadPicture
@@ -99,7 +100,7 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
         world = self.replay.world
         self.drives = find_drives(world, self.replay.recordings, split, history=self.replay.history)
         if len(self.drives) == 0:
-            raise ValueError(f"no car of the {split} split drives the scored part of its site")
+            raise InputError(f"no car of the {split} split drives the scored part of its site")
         self._autoreset = AutoresetMode(autoreset_mode)
         self.metadata = {
             **self.metadata,

@@ -14,7 +14,6 @@ from mbrl.commands.arguments import (
     OwnRecordings,
     Recordings,
     all_files,
-    naming_bad_arguments,
     read_all,
     refuse,
     require_device,
@@ -62,11 +61,10 @@ def evaluate(
 
     drivers = agents_by_name(agent, device)
     names = [path.name for path in files]
-    with naming_bad_arguments():
-        evaluation = evaluate_with_bars(
-            drivers, read_all(files), names=names, split=split, traffic=traffic, perturbed=perturbed,
-            history=history, min_seconds=min_seconds, seed=seed,
-        )  # fmt: skip
+    evaluation = evaluate_with_bars(
+        drivers, read_all(files), names=names, split=split, traffic=traffic, perturbed=perturbed,
+        history=history, min_seconds=min_seconds, seed=seed,
+    )  # fmt: skip
     print_table(write_results(evaluation, out))
 
 

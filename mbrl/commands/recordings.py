@@ -114,11 +114,10 @@ def export_minari(
     from mbrl.agents_by_name import agent_by_name
 
     driver = agent_by_name(agent, device)
-    with naming_bad_arguments():
-        drives = episodes(driver, read_all(files), split=split, traffic=traffic, num_cars=cars)
-        data = write_minari(
-            drives, out, algorithm=driver.name, description=", ".join(path.name for path in files)
-        )
+    drives = episodes(driver, read_all(files), split=split, traffic=traffic, num_cars=cars)
+    data = write_minari(
+        drives, out, algorithm=driver.name, description=", ".join(path.name for path in files)
+    )
     print(f"{data.total_episodes} drives of {driver.name}, {data.total_steps} steps")
 
 
