@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agents.base import check_made_for
 from envs.context import Context, context_of_observation, scaled
 from envs.costs import ORDINARY_ACTION, Weights
 from envs.kinematics import action_limit, drive, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
 from envs.scenes import Scenes
+from envs.units import View
 from planners.base import Plan, Planner
 from planners.dynamics import Dynamics
 from planners.objective import Cost
@@ -112,6 +114,7 @@ class PlanningAgent:
 
     Args:
         budget: seconds per plan of all egos.
+        made_for: s between frames, and the view, that its foresight learned from; None if any will do.
     """
 
     def __init__(
@@ -124,8 +127,10 @@ class PlanningAgent:
         stride: int,
         seed: int | None = None,
         budget: float | None = None,
+        made_for: tuple[float, View] | None = None,
         device: str = "cpu",
     ) -> None:
+        self.made_for = made_for
         self.planner, self.foresight, self.name = planner, foresight, name
         self.seed: int | None = seed
         self.frames, self.stride, self.budget, self.device = frames, stride, budget, device
@@ -138,7 +143,9 @@ class PlanningAgent:
         self._frame = np.zeros(0, np.int64)
 
     def begin(self, replay: Replay) -> None:
-        """Forget the last plans."""
+        """Forget the last plans. Raises InputError if it is made for other frames or pictures than these."""
+        if self.made_for is not None:
+            check_made_for(replay, self.name, *self.made_for)
         self._replay, self._calls, self._plan = replay, 0, None
         self._actions = np.zeros((replay.num_egos, 2), np.float32)
         self._frame = np.full(replay.num_egos, -1, np.int64)

@@ -57,7 +57,7 @@ class Site:
         """Of the raster: its corner (x0, y0), and how many cells it has in x and in y."""
         points = np.concatenate([*self.markings, *self.drivable] or [np.zeros((1, 2))])
         low, high = points.min(0) - MARGIN, points.max(0) + MARGIN
-        nx, ny = np.ceil((high - low) * (CELLS_PER_M_X, CELLS_PER_M_Y)).astype(int)
+        nx, ny = np.ceil((high - low) * (CELLS_PER_M_X, CELLS_PER_M_Y))
         return low, (int(nx), int(ny))
 
     @cached_property

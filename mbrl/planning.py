@@ -153,4 +153,7 @@ def planning_agent(
     """
     timing = trained.model.timing
     foresight: Foresight = ModelForesight(trained, planner.config.horizon, config, policy)
-    return PlanningAgent(planner, foresight, name, frames=timing.frames, stride=timing.stride, **options)
+    made_for = timing.dt, trained.model.config.view
+    return PlanningAgent(
+        planner, foresight, name, frames=timing.frames, stride=timing.stride, made_for=made_for, **options
+    )

@@ -44,10 +44,9 @@ def write_ngsim(recording: Recording, path: str | Path) -> None:
     first = vehicles.first_frame[vehicle]
     front = recording.x + vehicles.length[recording.vehicle] / 2
     lane = np.floor(-recording.y / recording.site.lane_width).astype(np.int64) + 1
-    if (
-        recording.site.name in LAYOUTS
-    ):  # the one beyond the through lanes is the ramp, however far out it bends
-        lane = lane.clip(1, LAYOUTS[recording.site.name].lanes + 1)
+    layout = LAYOUTS.get(recording.site.name)
+    if layout is not None:  # the lane beyond the through lanes is the ramp, however far out it bends
+        lane = lane.clip(1, layout.lanes + 1)
     ahead, behind = _neighbours(recording, front, lane)
     space = np.where(ahead >= 0, front[ahead] - front, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):

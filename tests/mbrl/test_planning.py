@@ -13,11 +13,13 @@ from torch import Tensor
 from agents.planning import AT_THE_WHEEL, Driving
 from agents.policies import Policy, PolicyConfig
 from envs.context import Context
+from envs.errors import InputError
 from envs.replay import Replay
 from mbrl.imagination import exact_costs, imagine
-from mbrl.planning import Imagining, ModelForesight
+from mbrl.planning import Imagining, ModelForesight, planning_agent
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty, disagreement
+from planners import GradientConfig, GradientPlanner
 from tests.agents.scenes import clean_traffic
 from tests.mbrl.small import VIEW, context_at, random_actions, small_model
 
@@ -30,13 +32,7 @@ REPLAY = Replay([TRAFFIC], 4, threads=1)  # nobody looks at it
 @pytest.fixture(scope="module")
 def context() -> Context:
     """Four egos among the cars of a road."""
-    rows = [context_at(TRAFFIC, vehicle, 120) for vehicle in (3, 6, 9, 12)]
-    frames = zip(*(row.frames for row in rows), strict=True)
-    return Context(
-        tuple(torch.cat(frame) for frame in frames),
-        torch.cat([row.poses for row in rows]),
-        torch.cat([row.size for row in rows]),
-    )
+    return Context.joined([context_at(TRAFFIC, vehicle, 120) for vehicle in (3, 6, 9, 12)])
 
 
 def foresight(**changes: Any) -> ModelForesight:
@@ -187,6 +183,17 @@ def test_the_global_generator_is_left_alone(context: Context) -> None:
 def test_what_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         Imagining(**bad)
+
+
+def test_it_plans_among_frames_the_model_has_learned_from() -> None:
+    trained, planner = (
+        TrainedModel(small_model("separated"), Uncertainty(STEPS)),
+        GradientPlanner(GradientConfig()),
+    )
+    agent = planning_agent(trained, planner, "planner", Imagining())
+    slow = Replay([replace(TRAFFIC, dt=0.2)], 1, history=agent.history, view=VIEW)
+    with pytest.raises(InputError, match=r"planner learned from frames 0\.1 s apart"):
+        agent.begin(slow)
 
 
 def test_other_models_are_refused() -> None:
