@@ -56,13 +56,15 @@ def seed_folder(out: Path, seed: int | None) -> Path:
 def keep_setting(out: Path, recordings: Sequence[Recording], **facts: Any) -> None:
     """Write down what the run in a folder is about, so that the same command continues and no other one does.
 
+    A folder with nothing but such a note (its run was refused before it began) is free for any run.
+
     Raises:
         InputError: the folder holds a run of other recordings, or of other facts.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / SETTING_FILE
     setting = {"recordings": [fingerprint(recording) for recording in recordings], **facts}
-    if not path.exists():
+    if not path.exists() or [*out.iterdir()] == [path]:
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(setting, indent=2) + "\n")
     kept = json.loads(path.read_text())

@@ -76,8 +76,9 @@ def test_runs_without_rl_do_not_import_stable_baselines3() -> None:
 def test_a_folder_is_of_one_setting(tmp_path: Path) -> None:
     one, other = clean_traffic(num_cars=20), clean_traffic(num_cars=21)
     out = tmp_path / "out"
-    out.mkdir()
-    keep_setting(out, [one], preset="quick")
+    keep_setting(out, [one], preset="debug")
+    keep_setting(out, [one], preset="quick")  # nothing was done in it yet
+    (out / "model").mkdir()
     keep_setting(out, [one], preset="quick")
     with pytest.raises(InputError, match=r"out: .* has preset quick, not debug: choose another folder"):
         keep_setting(out, [one], preset="debug")
