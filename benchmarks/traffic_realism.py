@@ -258,14 +258,17 @@ def main() -> None:
             pool([from_recording(r, sizes=True) for r in scenes]),
             pool([from_recording(r, sizes=True) for r in us101.values()]),
         )
+    if not pairs:
+        raise SystemExit(f"nothing to compare: no recording in {args.generated} has its like in {args.data}")
     print(table(pairs))
     for name, made_or_real in (
         ("real US-101", scenes),
         ("generated US-101", list(us101.values())),
         ("generated I-80", list(i80.values())),
     ):
-        rate, seen = lane_changes(made_or_real)
-        print(f"{name}: {rate:.2f} lane changes per vehicle-km ({seen} seen)")
+        if made_or_real:
+            rate, seen = lane_changes(made_or_real)
+            print(f"{name}: {rate:.2f} lane changes per vehicle-km ({seen} seen)")
     draw(pairs, args.out)
 
 

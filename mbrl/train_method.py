@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from envs.errors import InputError
 from envs.formats.atomic import atomic_path
 from mbrl.checkpoint import Part
-from mbrl.loop import train
+from mbrl.loop import NotFinite, train
 from mbrl.pretrain_data import PretrainData
 from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import cosine
@@ -57,7 +57,8 @@ def train_method(
     """Train, or go on training, in a folder; then judge and draw.
 
     Raises:
-        InputError: the method does not take such data, or the folder holds another run.
+        InputError: the method does not take such data or batches, or the folder holds another run.
+        NotFinite: an energy or a term of the loss became NaN or infinite.
     """
     method = METHODS[config.method]
     if data.kind not in method.takes:
@@ -72,13 +73,24 @@ def train_method(
     if isinstance(built, Fitted):
         update, num_updates = _fitting(method, built, y, generator), 1
     else:
+        if built.largest_batch is not None and config.batch_size > built.largest_batch:
+            raise InputError(
+                f"{config.method} takes batches of at most {built.largest_batch}, not {config.batch_size}"
+            )
         adams = {
             player: torch.optim.Adam(built.parameters_of(player), method.rate) for player in built.players
         }
         parts |= {f"adam_{player}": adam for player, adam in adams.items()}
         update, num_updates = _learning(config, method, built, adams, y, generator), config.updates
+
+    def named(number: int) -> dict[str, float]:
+        try:
+            return update(number)
+        except FloatingPointError as error:
+            raise NotFinite(f"{error} (update {number} of {config.method})") from error
+
     train(
-        update,
+        named,
         name="pretrain",
         what=f"training {config.method}",
         out=out,

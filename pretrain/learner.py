@@ -20,6 +20,7 @@ class Learner(nn.Module, ABC):
     """A method that learns from batches."""
 
     players: tuple[str, ...] = ("model",)
+    largest_batch: int | None = None  # where there is a limit
 
     @abstractmethod
     def terms(self, y: Tensor, generator: torch.Generator, player: str = "model") -> Terms:
@@ -51,7 +52,7 @@ def step(
     """One update on a batch; the mean of each term, and "loss", their sum.
 
     Raises:
-        FloatingPointError: a term is NaN or infinite; it is named, and nothing is changed.
+        FloatingPointError: a term is NaN or infinite; it is named, and no weight is changed.
     """
     terms = learner.terms(y, generator, player)
     for name, term in terms.items():

@@ -47,6 +47,7 @@ from pretrain.autoencoders import (
 from pretrain.autoencoders.masked_images import patches_of
 from pretrain.bounded import PCA, KMeans, KMeansConfig, PCAConfig
 from pretrain.data import Labelled, mnist
+from pretrain.experiments import planes
 from pretrain.experiments.figures import pixels, rows_of_images
 from pretrain.experiments.outcome import Claim, Experiment, Outcome
 from pretrain.experiments.training import few_of_each, probe, train
@@ -179,10 +180,9 @@ def of_energies(
     halves = torch.cat([test[:, :half], test[torch.randperm(len(test), generator=rng), half:]], 1)
     numbers = {}
     for name, method in methods.items():
-        ranked = (method.energy(test)[:, None] < method.energy(halves)).float().mean()
         numbers[f"{name}/error"] = float((method.reconstruct(test) - test).square().mean())
         numbers[f"{name}/denoised"] = float((method.reconstruct(noisy) - test).square().mean())
-        numbers[f"{name}/ranked_halves"] = float(ranked)
+        numbers[f"{name}/ranked_halves"] = planes.ranked_below(method.energy, test, halves)
     for name in ("plain", "denoising", "sparse"):
         numbers[f"{name}/active"] = float((methods[name].encode(test) > 0).float().mean())
     for name in ("plain_clamped", "saturating"):

@@ -155,7 +155,6 @@ EXPERIMENT = Experiment(
         Claim("conditional/nats", "below", "regressor/nats"),
         Claim("conditional/nats", "below", "unconditional/nats"),
         Claim("conditional/nats", "below", "shuffled/nats"),
-        Claim("conditional/best_of_10", "below", "regressor/mean"),
         Claim("conditional/best_of_10", "below", "unconditional/best_of_10"),
         Claim("conditional/best_of_10", "below", "neighbours/best_of_10"),
         Claim("conditional/grey", "below", "regressor/grey"),

@@ -96,7 +96,7 @@ def predictions(learner: MaskedAutoEncoder, images: Tensor, rng: torch.Generator
     is_visible = torch.zeros(patches.shape[:2], dtype=torch.bool).scatter(1, visible, True)[..., None]
     with torch.no_grad():
         predicted = learner.predict(images, visible)
-    mean, std = patches.mean(-1, keepdim=True), patches.std(-1, keepdim=True)
+    mean, std = patches.mean(-1, keepdim=True), patches.std(-1, keepdim=True, correction=0)
     rows = {
         "given": patches,
         "visible": torch.where(is_visible, patches, 0.3),

@@ -172,7 +172,6 @@ EXPERIMENT = Experiment(
         Claim("LISTA 7, the strongest fifth", "below", "LISTA 7, no inhibition"),
         Claim("LCoD 32", "below", "CoD 32"),
         Claim("CoD 64", "below", "LISTA 7"),
-        Claim("multiplications, CoD 64", "below", "multiplications, LISTA 7", 0.2),
         *(Claim("gap of PSD tanh", "below", f"gap of {c}") for c in ("tanh untrained", "zeros, tanh")),
         *(
             Claim(f"{number} PSD shrink", "below", f"{number} {control}")

@@ -46,6 +46,7 @@ class PersistentContrastiveDivergence(Learner):
     def __init__(self, model: nn.Module, sampler: Sampler, replay: Replay, steps: int = 1) -> None:
         super().__init__()
         self.model, self.sampler, self.replay, self.steps = model, sampler, replay, steps
+        self.largest_batch = replay.config.size
 
     def energy(self, y: Tensor) -> Tensor:
         """F (N,), that is -log p up to a constant."""

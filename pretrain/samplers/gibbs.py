@@ -43,6 +43,10 @@ class Gibbs(Sampler):
         self.config = config or GibbsConfig()
 
     def begin(self, energy: Energy, y: Tensor) -> Point:
+        """As of any sampler. Raises ValueError if the blocks are of another number of units."""
+        blocks = self.config.blocks
+        if blocks is not None and sum(map(len, blocks)) != y.shape[1]:
+            raise ValueError(f"blocks={blocks} must hold each of {y.shape[1]} units once")
         with torch.no_grad():
             point = Point(y, energy(y), y.new_empty(0))
         if not point.energy.isfinite().all():
@@ -57,7 +61,8 @@ class Gibbs(Sampler):
         (chance,) = noise
         y, now = point.y.clone(), point.energy
         flips, broken = torch.zeros_like(now), torch.zeros_like(now, dtype=torch.bool)
-        for block in self.config.blocks or [(unit,) for unit in range(y.shape[1])]:
+        blocks = self.config.blocks
+        for block in [(unit,) for unit in range(y.shape[1])] if blocks is None else blocks:
             units = list(block)
             near = flip_energies(energy, y, units)
             fine = near.isfinite()
@@ -83,8 +88,8 @@ class Bipartite(Protocol):
 class BlockGibbs(Sampler):
     """h ~ p(h | y), then y ~ p(y | h), each at once: a step of a restricted Boltzmann machine.
 
-    Each chain draws one uniform number per unit, hidden and seen. Always accepted: a logit that is not finite is a
-    broken model.
+    Each chain draws one uniform number per unit, hidden and seen. Always accepted, unless a logit is not finite: then
+    the chain stays and counts as broken.
 
     Raises:
         TypeError: the energy is not Bipartite.
@@ -102,11 +107,12 @@ class BlockGibbs(Sampler):
     def move(self, energy: Energy, point: Point, noise: Noise) -> Move:
         for_h, for_y = noise
         model = bipartite(energy)
-        h = (for_h < torch.sigmoid(model.hidden_logits(point.y))).to(point.y)
-        logits = model.visible_logits(h)
-        y = (for_y < torch.sigmoid(logits)).to(point.y)
-        broken = ~logits.isfinite().all(1)
-        return Move(point._replace(y=y), torch.ones_like(logits[:, 0]), broken)
+        hidden = model.hidden_logits(point.y)
+        h = (for_h < torch.sigmoid(hidden)).to(point.y)
+        visible = model.visible_logits(h)
+        y = (for_y < torch.sigmoid(visible)).to(point.y)
+        broken = ~(hidden.isfinite().all(1) & visible.isfinite().all(1))
+        return Move(point._replace(y=torch.where(broken[:, None], point.y, y)), (~broken).to(point.y), broken)
 
 
 def bipartite(energy: object) -> Bipartite:

@@ -184,3 +184,31 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         MethodTraining(method="nothing", data="ring")
     with pytest.raises(ValueError, match="updates=0"):
         MethodTraining(method="pca", data="ring", updates=0)
+
+
+def test_what_a_method_cannot_take_or_finish_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "pretrain",
+        "denoising",
+        "--data",
+        "ring",
+        "--updates",
+        "3",
+        "--out",
+        str(tmp_path / "denoising"),
+    ]
+
+    def broken(*_: object) -> dict[str, float]:
+        raise FloatingPointError("Denoising: the term 'error' is not finite")
+
+    monkeypatch.setattr("mbrl.train_method.step", broken)
+    assert main(command) == 1
+    assert "the term 'error' is not finite (update 0 of denoising)" in capsys.readouterr().err
+    data = pretrain_data("mnist", 0)
+    config = MethodTraining(
+        method="persistent-contrastive-divergence", data="mnist", updates=1, batch_size=300
+    )
+    with pytest.raises(InputError, match="takes batches of at most 256, not 300"):
+        train_method(config, data, tmp_path / "pcd")

@@ -123,3 +123,19 @@ def test_blocks_need_hidden_units() -> None:
 def test_blocks_must_hold_each_unit_once(blocks: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(ValueError, match="each unit once"):
         GibbsConfig(blocks=blocks)
+
+
+@pytest.mark.parametrize("blocks", [(), ((0,), (1,))])
+def test_blocks_must_hold_all_units(blocks: tuple[tuple[int, ...], ...]) -> None:
+    with pytest.raises(ValueError, match="must hold each of 4 units once"):
+        Gibbs(GibbsConfig(blocks=blocks)).sample(ring, STATES, 1, generator())
+
+
+def test_a_machine_with_a_broken_hidden_unit_moves_nobody() -> None:
+    machine = Machine()
+    machine.hidden = torch.tensor([math.nan, 0.4]).double()
+    start = all_states(3, torch.float64)
+    chain = BlockGibbs().sample(machine, start, 3, generator())
+    assert torch.equal(chain.last, start)
+    assert chain.broken.tolist() == [1.0] * 8
+    assert chain.acceptance.tolist() == [0.0] * 8
