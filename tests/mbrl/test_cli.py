@@ -183,8 +183,12 @@ def test_a_folder_is_of_one_training_on_the_same_recordings(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+
+    def begun(config: object, recordings: object, out: Path, **_: object) -> None:
+        (out / "begun").mkdir(parents=True, exist_ok=True)
+
     for name in ("train_model", "train_rl", "train_policy"):
-        monkeypatch.setattr(f"mbrl.{name}.{name}", lambda *_, **__: None)
+        monkeypatch.setattr(f"mbrl.{name}.{name}", begun)
     other = tmp_path / "other.parquet"
     write_parquet(random_traffic(num_vehicles=5, num_frames=100, length=300.0), other)
     out = ["--out", str(tmp_path / "o")]
