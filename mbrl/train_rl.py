@@ -56,6 +56,7 @@ def train_rl(
     if facts["done"]:
         return SB3Agent.load(out / MODEL_FILE, device)
     cars_of(recordings, "validation")  # where there are none, say so now
+    out.mkdir(parents=True, exist_ok=True)
     cars = SB3VecEnv(
         config.num_envs, recordings, interface=config.interface, traffic=config.traffic, reward=config.reward
     )
