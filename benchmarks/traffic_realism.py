@@ -1,6 +1,6 @@
 """How close generated traffic is to recorded traffic: speed, headway, acceleration and lane changes, side by side.
 
-    python benchmarks/traffic_realism.py ../shared/data --generated runs/traffic --out docs/img/traffic_realism.png
+    python benchmarks/traffic_realism.py $HEADWAY_DATA --generated runs/traffic --out docs/img/traffic_realism.png
 
 The data folder holds NGSIM's I-80 lane streams (ngsim/) and US-101 scenes (commonroad/); it is only read. The generated
 folder holds i80_0, i80_1, i80_2, us101_0, us101_1 and us101_2.parquet, one recording for each level of congestion;
