@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DT = 0.1  # s, of simulation and recording
-MAX_SEED = 2**31
+MAX_SEED = 2**31  # SUMO takes seeds below it
 
 
 @dataclass(frozen=True, kw_only=True)
