@@ -1,4 +1,4 @@
-"""Training a forward model: what its loss is, that it learns, and that nothing stops it from finishing exactly."""
+"""Training a forward model: what it minimises, that it learns, and that nothing stops it from finishing exactly."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs.context import context_of_windows, scaled
 from envs.errors import InputError
 from envs.recording import Recording
 from envs.units import View
-from envs.windows import Windows
 from mbrl import train_model as trainer
 from mbrl.checkpoint import load, save
-from mbrl.forward_models import ForwardModel, PaperModel, SeparatedConfig, build, separated
-from mbrl.forward_models.particles import FAINT
+from mbrl.forward_models import PaperModel, SeparatedConfig, build
 from mbrl.loop import TRAINING_FILE, NotFinite
 from mbrl.model_losses import model_windows, rollout_error
-from mbrl.model_training import ModelTraining, Stage, training_from_dict, training_to_dict
+from mbrl.model_training import Stage, training_from_dict, training_to_dict
 from mbrl.model_uncertainty import fit_uncertainty
 from mbrl.progress import Counter
 from mbrl.train_model import WITHOUT_Z, _batches, begin_with, train_model
 from mbrl.trained_model import MODEL_FILE, TrainedModel, load_model
 from tests.agents.scenes import Track, along, recording_of
+from tests.mbrl.models import lanes, training
 from tests.mbrl.runs import (
     Notebook,
     Untrained,
@@ -44,35 +42,6 @@ from tests.mbrl.small import VARIANTS, small_model
 from tests.toys import lane_centre
 
 __all__ = ["notebook"]  # a fixture
-
-
-@cache
-def lanes() -> Recording:
-    """Lanes at 8 and 12 m/s by turns, cars 14 to 24 m apart: to each, its neighbours drift by at a constant speed."""
-    rng = np.random.default_rng(0)
-    tracks = []
-    for lane in range(4):
-        x = -60.0
-        while x < 250:
-            tracks.append(
-                Track(len(tracks) + 1, along(8.0 + 4 * (lane % 2), num=150, x0=x), lane_centre(lane))
-            )
-            x += rng.uniform(14, 24)
-    return recording_of(*tracks)
-
-
-def training(variant: str = "separated", **changes: Any) -> ModelTraining:
-    return ModelTraining(
-        **{
-            "model": VARIANTS[variant],
-            "stages": (Stage(steps=1, updates=3, batch_size=3), Stage(steps=2, updates=3, batch_size=2)),
-            "perturbed": 0.5,
-            "horizon": 3,
-            "masks": 2,
-            "uncertainty_batches": 1,
-            **changes,
-        }
-    )
 
 
 class Run(NamedTuple):
@@ -97,111 +66,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
     return run
 
 
-def windows_for(model: ForwardModel[Any], steps: int = 2, batch_size: int = 8) -> Windows:
-    return model_windows(model, [lanes()], steps, batch_size, seed=3).batch(0)
-
-
-# --- the loss --------------------------------------------------------------------------------------------------------
-
-
-def test_the_error_of_a_model_that_expects_no_motion_is_what_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(separated, "matched_velocity", lambda frames, *_: torch.zeros_like(frames[:, -1]))
-    model = build(VARIANTS["separated, no z"]).eval()
-    windows = windows_for(model)
-    error, kl = rollout_error(model, windows, 2, "cpu", None, 0.0)
-    now = windows.images[:, -1, 1].astype(np.float64) / 255
-    now[now <= FAINT] = 0
-    targets = windows.target_images[:, :, 1].astype(np.float64) / 255
-    np.testing.assert_allclose(
-        error.detach(), ((targets - now[:, None]) ** 2).mean((-2, -1)), rtol=1e-3, atol=1e-6
-    )
-    assert error.min() > 1e-4
-    assert kl == 0
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_errors_are_those_of_steps_along_recorded_actions(variant: str) -> None:
-    """By hand, with z from the prior: the actions are the recorded ones, and each step builds on the last."""
-    model = small_model(variant)
-    windows = windows_for(model, steps=3)
-    error, _ = rollout_error(model, windows, 3, "cpu", torch.Generator().manual_seed(1), 1.0)
-    noise = torch.Generator().manual_seed(1)
-    h = model.encode(context_of_windows(windows))
-    truth = scaled(windows.target_images, "cpu")
-    poses = context_of_windows(replace_context(windows)).poses
-    for t in range(3):
-        z = model.latent(h, model.noise(8, 1, like=truth, generator=noise)[:, 0])
-        _, h = model.step(h, torch.from_numpy(windows.actions[:, t]), z)
-        np.testing.assert_allclose(
-            error[:, t].detach(), model.error(h, truth[:, t], poses[:, t]).detach(), rtol=1e-4
-        )
-
-
-def replace_context(windows: Windows) -> Windows:
-    """The targets in the place of the context."""
-    return replace(
-        windows, images=windows.target_images, vectors=windows.target_vectors, heading=windows.target_heading
-    )
-
-
-class Posterior:
-    """A posterior that always says the same, and notes which z the model is given."""
-
-    def __init__(
-        self, model: ForwardModel[Any], monkeypatch: pytest.MonkeyPatch, mu: float, log_var: float
-    ) -> None:
-        self.used: list[Tensor] = []
-        step = model.step
-
-        def posterior(h: Any, action: Tensor, image: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-            shape = len(image), model.z_dim
-            return torch.full(shape, mu), torch.full(shape, log_var)
-
-        def noting(h: Any, action: Tensor, z: Tensor) -> Any:
-            self.used.append(z)
-            return step(h, action, z)
-
-        monkeypatch.setattr(model, "posterior", posterior)
-        monkeypatch.setattr(model, "step", noting)
-
-
-@pytest.mark.parametrize("variant", ["vae", "separated"])
-def test_z_comes_from_the_posterior_or_by_z_dropout_from_the_prior(
-    variant: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = small_model(variant)
-    spy = Posterior(model, monkeypatch, mu=50.0, log_var=-8.0)
-    windows = windows_for(model, steps=6, batch_size=32)
-    noise = torch.Generator().manual_seed(0)
-    for share, low, high in ((0.0, 0.0, 0.0), (0.5, 0.35, 0.65), (1.0, 1.0, 1.0)):
-        spy.used.clear()
-        rollout_error(model, windows, 6, "cpu", noise, share)
-        from_prior = torch.stack(spy.used, 1).abs() < 25  # (B, T, z_dim)
-        assert (from_prior == from_prior[..., :1]).all()  # a step's z as a whole
-        assert low <= float(from_prior.float().mean()) <= high
-        if share == 0.5:  # independently for each example and each step
-            assert 0 < float(from_prior[0].float().mean()) < 1
-            assert 0 < float(from_prior[:, 0].float().mean()) < 1
-
-
-@pytest.mark.parametrize("variant", ["vae", "separated"])
-def test_full_z_dropout_never_asks_the_posterior(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = small_model(variant)
-
-    def forbidden(*_: object) -> None:
-        raise AssertionError("the posterior was asked")
-
-    monkeypatch.setattr(model, "posterior", forbidden)
-    _, kl = rollout_error(model, windows_for(model), 2, "cpu", torch.Generator().manual_seed(0), 1.0)
-    assert kl == 0
-
-
-def test_the_kl_is_the_mean_over_steps_and_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """KL(N(2, 1) || N(0, 1)) = 2 per dimension of z, of which there are 3."""
-    model = small_model("separated")
-    Posterior(model, monkeypatch, mu=2.0, log_var=0.0)
-    _, kl = rollout_error(model, windows_for(model), 2, "cpu", torch.Generator().manual_seed(0), 0.5)
-    assert float(kl) == pytest.approx(6.0)
+# --- what it does -----------------------------------------------------------------------------------------------------
 
 
 def test_what_is_minimised_is_the_error_and_beta_times_the_kl(tmp_path: Path, notebook: Notebook) -> None:
@@ -236,6 +101,17 @@ def test_a_warm_start_begins_with_what_was_learned_without_z(
     assert training_from_dict(training_to_dict(warm)) == warm
     with pytest.raises(ValueError, match="not the same model without z"):
         begin_with(model, model)
+
+
+def test_a_warm_start_sees_other_windows(tmp_path: Path) -> None:
+    short = (Stage(steps=1, updates=2, batch_size=2),)
+    warm = training("vae", stages=short, warm_start=short)
+    alone = replace(warm, stages=short, warm_start=())
+    model = build(warm.model)
+    for (_, one), (_, other) in zip(
+        _batches(warm, model, [lanes()], 0), _batches(alone, model, [lanes()], 0), strict=True
+    ):
+        assert not np.array_equal(one.vectors, other.vectors)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -522,14 +398,3 @@ def test_the_numbers_of_an_interrupted_run_are_in_mlflow_once(
     for name in ("loss", "error", "kl", "gradient_norm", "error_last_step"):
         history = client.get_metric_history(run.info.run_id, name)
         assert sorted(metric.step for metric in history) == list(range(6))
-
-
-def test_a_warm_start_sees_other_windows(tmp_path: Path) -> None:
-    short = (Stage(steps=1, updates=2, batch_size=2),)
-    warm = training("vae", stages=short, warm_start=short)
-    alone = replace(warm, stages=short, warm_start=())
-    model = build(warm.model)
-    for (_, one), (_, other) in zip(
-        _batches(warm, model, [lanes()], 0), _batches(alone, model, [lanes()], 0), strict=True
-    ):
-        assert not np.array_equal(one.vectors, other.vectors)
