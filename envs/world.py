@@ -62,6 +62,7 @@ def build_world(recordings: Sequence[Recording]) -> World:
     """Lay recordings end to end.
 
     Raises:
+        ValueError: there are none.
         InputError: their dt differ, or one has positions further from its origin than MAX_COORDINATE.
     """
     if not recordings:
