@@ -41,12 +41,13 @@ class WindowConfig:
         on at the ego's present speed and heading.
     perturbed: share of windows whose ego is moved off its recorded pose and speed, with a history that leads there
         (dx ~ N(0, 1 + .15 v), dv ~ N(0, .3 + .12 v), dy ~ N(0, .5), dheading ~ N(0, .02)); one that touches a car or
-        is off the road is drawn again. Needs the straight observer, for what such an ego would have done is unknown.
+        is off the road is drawn again. What its human would have done there is unknown: its own view is that of an ego
+        which goes on by its human's actions, from where it was moved to.
     urgent: share of windows each taken from URGENT_TRIES for its short time to collision.
     varied: share of windows whose ego goes on by other actions than its human's: the recorded ones and noise (see
         `exploration`). What it sees is rendered from where that leads, for nobody reacts to it. In the recording an
-        action is also a sign of what the others do (who closes up accelerates when the road ahead becomes free); here
-        it is a cause alone. Needs the ego's own view.
+        action is also a sign of what the others do (who closes up accelerates when the road ahead becomes free), and so
+        is the ego's place among them; here an action is a cause alone. Needs the ego's own view.
     """
 
     context: tuple[int, ...] = tuple(range(19, -1, -1))
@@ -71,8 +72,6 @@ class WindowConfig:
             raise ValueError(f"{shares} must be shares")
         if self.varied and self.observer != "ego":
             raise ValueError("varied windows show what the ego sees: use observer='ego'")
-        if self.perturbed and self.observer == "ego" and self.targets:
-            raise ValueError("perturbed windows have no recorded targets: use observer='straight'")
 
 
 @dataclass(frozen=True)
@@ -199,11 +198,7 @@ class WindowSampler:
             [-np.array(config.context), np.array(config.targets, np.int64)]
         )
         actions = self._actions(vehicle, present, noise)
-        targets = self._targets(context[:, -1], vehicle, present)
-        varied = noise.any((1, 2))
-        if varied.any():
-            driven = driven_on(context[varied, -1], actions[varied], world.dt)
-            targets[varied] = driven[:, np.array(config.targets) - 1]
+        targets = self._targets(context[:, -1], vehicle, present, actions)
         states = np.concatenate([context, targets], 1)
         images = render(world, frames, states, vehicle, config.view, self.threads)
         vectors, heading = state_vectors(states), states[..., 2].astype(np.float32)
@@ -214,18 +209,22 @@ class WindowSampler:
         )  # fmt: skip
 
     def _targets(
-        self, now: NDArray[np.float64], vehicle: NDArray[np.int64], present: NDArray[np.int64]
-    ) -> NDArray:
-        """(B, T, 4) states of the observer."""
+        self,
+        now: NDArray[np.float64],
+        vehicle: NDArray[np.int64],
+        present: NDArray[np.int64],
+        actions: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """(B, T, 4) states of the observer: the ego as recorded, or as driven by other actions or from elsewhere."""
         ahead = np.array(self.config.targets, np.int64)
-        if self.config.observer == "ego":
-            return self.world.state[self.world.row(vehicle[:, None], present[:, None] + ahead)].astype(
-                np.float64
-            )
-        out = np.repeat(now[:, None], len(ahead), 1)
-        way = now[:, None, 3] * ahead * self.world.dt
-        out[..., 0] += way * np.cos(now[:, None, 2])
-        out[..., 1] += way * np.sin(now[:, None, 2])
+        if self.config.observer == "straight":
+            return straight_on(now, ahead, self.world.dt)
+        rows = self.world.row(vehicle[:, None], present[:, None] + np.arange(actions.shape[1] + 1))
+        recorded = self.world.state[rows].astype(np.float64)
+        out = recorded[:, ahead]
+        otherwise = (now != recorded[:, 0]).any(1) | (actions != self.world.action[rows[:, :-1]]).any((1, 2))
+        if len(ahead) and otherwise.any():
+            out[otherwise] = driven_on(now[otherwise], actions[otherwise], self.world.dt)[:, ahead - 1]
         return out
 
     def _actions(
@@ -270,6 +269,15 @@ def exploration(noise: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
     for k in range(1, noise.shape[1]):
         out[:, k] = rho * out[:, k - 1] + np.sqrt(1 - rho**2) * noise[:, k]
     return out * EXPLORATION
+
+
+def straight_on(start: NDArray[np.float64], frames: NDArray[np.int64], dt: float) -> NDArray[np.float64]:
+    """The states (B, n, 4) of whoever goes on from (B, 4) at its speed and heading, n frames later each."""
+    out = np.repeat(start[:, None], len(frames), 1)
+    way = start[:, None, 3] * frames * dt
+    out[..., 0] += way * np.cos(start[:, None, 2])
+    out[..., 1] += way * np.sin(start[:, None, 2])
+    return out
 
 
 def driven_on(start: NDArray[np.float64], actions: NDArray[np.float64], dt: float) -> NDArray[np.float64]:

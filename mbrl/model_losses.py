@@ -36,12 +36,12 @@ def model_windows(
     perturbed: float = 0.0,
     varied: float = 0.0,
 ) -> WindowSampler:
-    """The windows a model learns from, or is examined on; perturbed or varied only where its observer allows it."""
+    """The windows a model learns from, or is examined on; varied only where its observer sees what an ego sees."""
     windows = WindowConfig(
         context=model.timing.context,
         targets=model.timing.targets(steps),
         observer=model.observer,
-        perturbed=perturbed if model.observer == "straight" else 0.0,
+        perturbed=perturbed,
         varied=varied if model.observer == "ego" else 0.0,
         view=model.config.view,
     )

@@ -39,7 +39,17 @@ class Normaliser(nn.Module):
         return x * self.std + self.mean
 
 
-def usual(recordings: Sequence[Recording], targets: tuple[int, ...], *, share: float, seed: int) -> Windows:
+def usual(
+    recordings: Sequence[Recording],
+    targets: tuple[int, ...],
+    *,
+    share: float,
+    seed: int,
+    perturbed: float = 0.0,
+    varied: float = 0.0,
+) -> Windows:
     """Many training windows, all but without pictures, to fit normalisers of vectors and actions to."""
-    windows = WindowConfig(context=(0,), targets=targets, view=View(height=1, width=1))
+    windows = WindowConfig(
+        context=(0,), targets=targets, perturbed=perturbed, varied=varied, view=View(height=1, width=1)
+    )
     return WindowSampler(recordings, windows, batch_size=NUM_WINDOWS, share=share, seed=seed).batch(0)

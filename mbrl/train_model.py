@@ -204,6 +204,10 @@ def _batches(
 
 def _fit_normalisers(model: PaperModel, recordings: Sequence[Recording], config: ModelTraining) -> None:
     """Mean and deviation of vectors and actions over training windows."""
-    batch = usual(recordings, model.timing.targets(1), share=config.data_share, seed=config.seed)
-    model.vector_normaliser.fit(torch.from_numpy(batch.vectors))
+    steps = max(stage.steps for stage in config.stages)
+    batch = usual(
+        recordings, model.timing.targets(steps), share=config.data_share, seed=config.seed,
+        perturbed=config.perturbed, varied=config.varied,
+    )  # fmt: skip
+    model.vector_normaliser.fit(torch.from_numpy(batch.target_vectors))
     model.action_normaliser.fit(torch.from_numpy(batch.actions))

@@ -2,7 +2,10 @@
 
     h = conv(last C images) + mlp(last C vectors)                       256 x 14 x 3 at the paper's size
     h <- h + mlp(a) + W z;  h <- h + u_net(h)                            u_net has a fully connected waist
-    image' = sigmoid(deconv(h) + image);  u' = mlp(h) + u                u = (x, y, vx, vy), normalised
+    image' = sigmoid(deconv(h) + r(image));  u' = mlp(h) + u             u = (x, y, vx, vy), normalised
+
+The paper's r is the identity: where deconv(h) = 0, black turns grey (sigmoid(0) = .5) and white too (.73), so that
+every pixel has to be drawn anew in every step. With r = logit what the network says nothing about stays as it is.
 
 Source: Henaff, Canziani, LeCun, arXiv:1901.02705, appendix, and its public code. Deterministic with z_dim 0; what z is
 otherwise, see mbrl.forward_models.base; z-dropout is a matter of training (mbrl.train_model).
@@ -11,7 +14,7 @@ otherwise, see mbrl.forward_models.base; z-dropout is a matter of training (mbrl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,8 @@ from mbrl.forward_models.base import Bank, ForwardModel, Latent, Prediction, Tim
 from mbrl.forward_models.layers import Conv2d, ConvTranspose2d, Linear
 from mbrl.normaliser import Normaliser
 
+Residual = Literal["intensity", "logit"]
+DARKEST = 0.01  # intensity, and 1 - DARKEST the brightest, whose logit is that of all beyond
 MIN_HEADING_SPEED = 0.5  # m/s; below it the direction of the predicted velocity is noise, the heading stays
 
 
@@ -37,8 +42,11 @@ class PaperConfig:
     z_dim: int = 32
     latent: Latent = "normal"
     dropout: float = 0.1
+    residual: Residual = "intensity"  # r of the last picture, to which the network's output is added
 
     def __post_init__(self) -> None:
+        if self.residual not in get_args(Residual):
+            raise ValueError(f"residual={self.residual!r} must be one of {', '.join(get_args(Residual))}")
         check_latent(self.z_dim, self.latent, self.dropout)
         if min(self.view.height, self.view.width) < 16:
             raise ValueError(
@@ -213,7 +221,8 @@ class PaperModel(ForwardModel[PaperState]):
         for i, deconv in enumerate(self.deconvs):
             out = deconv(out if i == 0 else self.deconv_dropout(out), output_size=self._sizes[2 - i])
         before, u_before = h.context.frames[-1], h.vectors[:, -1]
-        image = torch.sigmoid(out.to(before.dtype, memory_format=torch.contiguous_format) + before)
+        kept = torch.logit(before, DARKEST) if self._config.residual == "logit" else before
+        image = torch.sigmoid(out.to(before.dtype, memory_format=torch.contiguous_format) + kept)
         u = self.vector_head(top.flatten(1)).to(u_before) + u_before
         pose = self._pose(u, h.context.now())
         context = h.context.push(image, pose)

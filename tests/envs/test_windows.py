@@ -329,12 +329,6 @@ def test_urgent_windows_leave_the_others_alone(traffic: Recording) -> None:
     np.testing.assert_array_equal(plain.vectors[4:], urgent.vectors[4:])
 
 
-def test_perturbation_needs_the_straight_observer() -> None:
-    with pytest.raises(ValueError, match="straight"):
-        WindowConfig(perturbed=0.5)
-    assert WindowConfig(perturbed=0.5, targets=()).observer == "ego"  # nothing to be seen: either will do
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [("context", ()), ("context", (2, 1)), ("context", (0, 1)), ("context", (1, 1, 0)), ("targets", (0, 1)),
@@ -375,6 +369,36 @@ def test_varied_windows_show_where_their_actions_lead(traffic: Recording) -> Non
     assert abs(windows.target_vectors[:, -1, 0] - recorded.target_vectors[:, -1, 0]).mean() > 0.5
     limit = limit_scale(windows.size[:, :1]) * np.array([MAX_ACCELERATION, MAX_CURVATURE])
     assert (abs(windows.actions) <= limit[:, None] * (1 + 1e-6)).all()
+
+
+def test_an_ego_that_was_moved_goes_on_by_the_actions_of_its_human(traffic: Recording) -> None:
+    """From where it was moved to, by the kinematics; what it sees is rendered from there."""
+    targets = (2, 5, 20)
+    sampler = sampler_of(traffic, context=(0,), view=SMALL, targets=targets, perturbed=0.6, batch_size=64)
+    windows = sampler.batch(0)
+    rows = sampler.world.row(windows.vehicle[:, None], windows.frame[:, None] + np.arange(20))
+    recorded = sampler.world.state[rows[:, 0]].astype(np.float64)
+    moved = abs(windows.vectors[:, 0, :2] - recorded[:, :2]).max(1) > 1e-3
+    assert 0.3 < moved.mean() < 0.9
+    start = np.concatenate([windows.vectors[:, 0, :2], windows.heading[:, :1], recorded[:, 3:]], 1).astype(
+        np.float64
+    )
+    start[:, 3] = np.hypot(*windows.vectors[:, 0, 2:].T.astype(np.float64))
+    states, state = [], torch.from_numpy(start)
+    for action in torch.from_numpy(sampler.world.action[rows].astype(np.float64)).unbind(1):
+        state = step(state, action, 0.1)
+        states.append(state.numpy())
+    want = np.stack(states, 1)[:, np.array(targets) - 1]
+    np.testing.assert_allclose(windows.target_vectors[moved], state_vectors(want)[moved], atol=1e-3)
+    images = render(sampler.world, windows.frame[:, None] + targets, want, windows.vehicle, SMALL)
+    different = abs(images.astype(int) - windows.target_images)[moved][:, :, 1] > 3  # poses are float32 here
+    assert different.mean() < 2e-3
+    as_recorded = sampler.world.state[
+        sampler.world.row(windows.vehicle[:, None], windows.frame[:, None] + targets)
+    ]
+    np.testing.assert_array_equal(
+        windows.target_vectors[~moved], state_vectors(as_recorded.astype(np.float64))[~moved]
+    )
 
 
 def test_a_share_of_windows_is_varied(traffic: Recording) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from mbrl.forward_models import (
     config_to_dict,
 )
 from mbrl.forward_models.base import Bank, kl_between_normals, reparameterise
+from mbrl.forward_models.paper import DARKEST
 from mbrl.forward_models.particles import FAINT
 from mbrl.normaliser import Normaliser
 from tests import reference
@@ -256,9 +258,15 @@ def test_the_action_changes_what_the_paper_s_model_sees(variant: str) -> None:
     assert (one - other).abs().max() > 1e-4
 
 
-def test_a_silent_network_keeps_the_pose_and_squashes_the_picture() -> None:
-    """image' = sigmoid(image) and u' = u where the last layers are zero: both are residual."""
-    model = small_model("deterministic")
+@pytest.mark.parametrize(
+    ("residual", "kept"),
+    [("intensity", torch.sigmoid), ("logit", lambda image: image.clamp(DARKEST, 1 - DARKEST))],
+)
+def test_a_silent_network_keeps_the_pose_and_what_its_residual_says(
+    residual: str, kept: Callable[[Tensor], Tensor]
+) -> None:
+    """image' = sigmoid(r(image)) and u' = u where the last layers are zero: both are residual."""
+    model = small_model("deterministic", residual=residual)
     assert isinstance(model, PaperModel)
     model.vector_normaliser.fit(torch.randn(100, 4) * 20 + 100)
     for layer in (model.deconvs[-1], model.vector_head[-1]):
@@ -266,8 +274,13 @@ def test_a_silent_network_keeps_the_pose_and_squashes_the_picture() -> None:
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     images, poses, _ = unrolled(model, steps=1)
     context = random_context()
-    assert torch.allclose(images[:, 0], torch.sigmoid(context.images[:, -1]), atol=1e-6)
+    assert torch.allclose(images[:, 0], kept(context.images[:, -1]), atol=1e-6)
     assert torch.allclose(poses[:, 0], context.now(), rtol=1e-4)
+
+
+def test_an_unknown_residual_is_refused() -> None:
+    with pytest.raises(ValueError, match="residual='none' must be one of intensity, logit"):
+        PaperConfig(residual="none")  # type: ignore[arg-type]
 
 
 def test_a_standing_car_keeps_its_heading_and_a_finite_gradient() -> None:

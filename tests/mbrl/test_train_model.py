@@ -297,14 +297,25 @@ def test_dropout_goes_on_after_an_interruption_on_a_gpu(tmp_path: Path, notebook
             np.testing.assert_allclose(other[name], value, atol=1e-4, err_msg=name)
 
 
-def test_the_paper_s_model_is_normalised_to_the_training_cars(ran: Callable[[str], Run]) -> None:
-    model = ran("vae").trained.model
+@pytest.mark.parametrize("varied", [0.0, 1.0])
+def test_the_paper_s_model_is_normalised_to_what_it_learns_from(varied: float, tmp_path: Path) -> None:
+    """Nobody is recorded driving sideways here, while egos that drive otherwise do."""
+    config = training(
+        "vae", stages=(Stage(steps=4, updates=1, batch_size=2),), perturbed=varied / 2, varied=varied
+    )
+    model = train_model(config, [lanes()], tmp_path).model
     assert isinstance(model, PaperModel)
-    windows = model_windows(model, [lanes()], 1, 1500, seed=5).batch(0)
-    u = model.vector_normaliser(torch.from_numpy(windows.vectors[:, -1]))
-    np.testing.assert_allclose(u[:, :3].mean(0), 0, atol=0.15)
-    np.testing.assert_allclose(u[:, :3].std(0), 1, atol=0.1)
-    assert u[:, 3].abs().max() < 1e-4  # nobody drives sideways here
+    windows = model_windows(model, [lanes()], 4, 1500, seed=5, perturbed=varied / 2, varied=varied).batch(0)
+    u = model.vector_normaliser(torch.from_numpy(windows.target_vectors)).flatten(0, 1)
+    a = model.action_normaliser(torch.from_numpy(windows.actions)).flatten(0, 1)
+    some = slice(4 if varied else 3)
+    np.testing.assert_allclose(u[:, some].mean(0), 0, atol=0.15)
+    np.testing.assert_allclose(u[:, some].std(0), 1, atol=0.1)
+    if varied:
+        np.testing.assert_allclose(a.mean(0), 0, atol=0.1)
+        np.testing.assert_allclose(a.std(0), 1, atol=0.1)
+    else:
+        assert u[:, 3].abs().max() < 1e-4
 
 
 # --- its uncertainty -------------------------------------------------------------------------------------------------
