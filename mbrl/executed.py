@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agents.metrics import CONFIDENCE, NUM_RESAMPLES
-from agents.policies import Policy
 from envs.context import Context, context_of_observation
 from envs.costs import Costs
 from envs.drives import Drives, find_drives
@@ -22,7 +21,7 @@ from envs.replay import Replay
 from envs.world import build_world
 from mbrl.forward_models.base import ForwardModel
 from mbrl.forward_models.ensemble import num_members
-from mbrl.imagination import exact_costs, from_prior, imagine
+from mbrl.imagination import Actor, exact_costs, from_prior, imagine
 from mbrl.trained_model import TrainedModel
 
 BATCH = 32  # examples imagined at once
@@ -69,7 +68,7 @@ def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 @torch.no_grad()
 def imagined_against_executed(
-    policy: Policy,
+    actor: Actor,
     trained: TrainedModel,
     recordings: Sequence[Recording],
     *,
@@ -77,7 +76,7 @@ def imagined_against_executed(
     num_examples: int = 256,
     seed: int = 0,
 ) -> Executed:
-    """Let a policy drive through the model from recorded situations, then drive the same actions in the replay.
+    """Let an actor drive through the model from recorded situations, then drive the same actions in the replay.
 
     Raises:
         InputError: no car of the split is recorded for long enough.
@@ -93,7 +92,7 @@ def imagined_against_executed(
         len(drives), horizon, like=context.size, generator=torch.Generator().manual_seed(seed)
     )
     parts = [slice(first, first + BATCH) for first in range(0, len(drives), BATCH)]
-    imagined = [_driven(policy, model, context.take(part), noise[part], horizon) for part in parts]
+    imagined = [_driven(actor, model, context.take(part), noise[part], horizon) for part in parts]
     cost, way, actions = (torch.cat(of_part).cpu().numpy() for of_part in zip(*imagined, strict=True))
     start = replay.state[:, :2].copy()
     costs, ways = [], []
@@ -108,14 +107,14 @@ def imagined_against_executed(
 
 
 def _driven(
-    policy: Policy, model: ForwardModel[Any], context: Context, noise: Tensor, horizon: int
+    actor: Actor, model: ForwardModel[Any], context: Context, noise: Tensor, horizon: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cost and way (B, T), the mean over members, and actions (B, T, 2) of an imagined drive."""
     members = num_members(model)
     many = context.repeat(members)
     z = from_prior(model, noise.repeat(members, 1, 1))
     cost = exact_costs(model.gradient, model.config.view)
-    found = imagine(model, policy, model.encode(many), z, horizon, cost=cost, num_masks=members)
+    found = imagine(model, actor, model.encode(many), z, horizon, cost=cost, num_masks=members)
     way = (found.poses[..., :2] - many.now()[:, None, :2]).norm(dim=-1)
     mean_cost, mean_way = (x.view(members, -1, horizon).mean(0) for x in (found.costs.total(), way))
     return mean_cost, mean_way, found.actions[: context.batch_size]

@@ -1,0 +1,93 @@
+"""Does the paper's model know what an action causes? It learns from recorded drives, and from drives that were not.
+
+    python benchmarks/interventions.py --out DIR [--recording FILE]... [--preset quick] [--seed 0]
+
+Trains the model of the row mpur-z-dropout as the paper has it; with its last picture kept by logits; and so, with
+windows whose ego was moved and drives otherwise (envs/windows.py). Then takes the same constant accelerations in the
+same situations of validation cars, imagined and executed. A model that knows what they cause imagines the costs that
+are met. Prints Markdown; a finished model in DIR is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs import SAMPLE
+from envs.context import Context
+from envs.formats import read_parquet
+from envs.recording import Recording
+from mbrl.executed import correlation, imagined_against_executed
+from mbrl.forward_models import PaperConfig
+from mbrl.model_training import ModelTraining
+from mbrl.rows import models
+from mbrl.train_model import train_model
+from mbrl.trained_model import TrainedModel
+
+ACCELERATIONS = (-1.0, 0.0, 1.0)  # m/s^2
+SECONDS = (1.0, 2.0, 4.0)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as the paper has it": {},
+    "pictures kept by logits": {"residual": "logit"},
+    "and moved egos that drive otherwise": {"residual": "logit", "perturbed": 0.5, "varied": 0.7},
+}
+
+
+def variant(training: ModelTraining, residual: str = "intensity", **changes: Any) -> ModelTraining:
+    """The same training of another model, on other windows."""
+    assert isinstance(training.model, PaperConfig)
+    return replace(training, model=replace(training.model, residual=residual), **changes)
+
+
+def constantly(acceleration: float, context: Context) -> Tensor:
+    """Straight on: (B, 2)."""
+    return context.size.new_tensor([[acceleration, 0.0]]).expand(context.batch_size, 2)
+
+
+def lines(trained: TrainedModel, recordings: Sequence[Recording], num: int, seed: int) -> list[str]:
+    """For each acceleration: mean costs imagined and met, and their correlation over situations."""
+    horizon, step = trained.uncertainty.mean.shape[1], trained.model.timing.step_seconds
+    at = [min(round(s / step), horizon) - 1 for s in SECONDS]
+    found = []
+    for a in ACCELERATIONS:
+        drives = imagined_against_executed(
+            partial(constantly, a), trained, recordings, num_examples=num, seed=seed
+        )
+        imagined, met = drives.imagined_cost[:, at], drives.executed_cost[:, at]
+        r = [correlation(imagined[:, k], met[:, k]) for k in range(len(at))]
+        cells = [*imagined.mean(0), *met.mean(0)]
+        found.append(f"{a:+.0f} | " + " | ".join(f"{x:.2f}" for x in [*cells, *r]))
+    return found
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Train and print."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--recording", type=Path, action="append")
+    arguments.add_argument("--preset", default="quick", choices=("quick", "debug"))
+    arguments.add_argument("--seed", type=int, default=0)
+    args = arguments.parse_args(given)
+    recordings = [read_parquet(path) for path in args.recording or [SAMPLE]]
+    training = models(args.preset, args.seed)["vae-z-dropout"]
+    when = ", ".join(f"{s:.0f}" for s in SECONDS)
+    columns = [f"{what}, {s:.0f} s" for what in ("imagined", "met", "r") for s in SECONDS]
+    print(f"Costs after {when} s of the same acceleration, imagined and met, and how they correlate.\n")
+    for row in (["model", "m/s²", *columns], ["---"] * (2 + len(columns))):
+        print(f"| {' | '.join(row)} |")
+    for k, (name, changes) in enumerate(VARIANTS.items()):
+        trained = train_model(variant(training, **changes), recordings, args.out / f"model-{k}")
+        with torch.random.fork_rng():
+            for line in lines(trained, recordings, 256 if args.preset == "quick" else 8, args.seed):
+                print(f"| {name} | {line} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

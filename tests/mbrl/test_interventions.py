@@ -1,0 +1,48 @@
+"""The benchmark of what a model knows of actions: that it runs, and what it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import interventions
+from envs.formats import write_parquet
+from mbrl.rows import models
+from tests.mbrl.small import random_context
+from tests.toys import orderly_traffic
+
+
+def test_every_model_is_trained_and_asked_about_every_acceleration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "orderly.parquet"
+    write_parquet(orderly_traffic(), path)
+    interventions.main(["--out", str(tmp_path / "out"), "--recording", str(path), "--preset", "debug"])
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == len(interventions.VARIANTS) * len(interventions.ACCELERATIONS)
+    numbers = np.array([row.strip("| ").split(" | ")[2:] for row in rows], float)
+    assert numbers.shape == (len(rows), 9)
+    imagined, met, r = np.split(numbers, 3, axis=1)
+    assert np.isfinite(imagined).all()
+    assert (imagined >= 0).all()
+    for k in range(len(interventions.ACCELERATIONS)):  # the same drives, whatever the model
+        assert (met[k :: len(interventions.ACCELERATIONS)] == met[k]).all()
+    assert (abs(r[np.isfinite(r)]) <= 1).all()
+
+
+def test_variants_differ_in_what_they_are_named_after() -> None:
+    paper = models("quick")["vae-z-dropout"]
+    as_it_is, by_logits, otherwise = (
+        interventions.variant(paper, **v) for v in interventions.VARIANTS.values()
+    )
+    assert as_it_is == paper
+    assert by_logits.model.residual == otherwise.model.residual == "logit"  # type: ignore[union-attr]
+    assert by_logits.perturbed == by_logits.varied == 0 < min(otherwise.perturbed, otherwise.varied)
+
+
+def test_a_constant_acceleration_is_the_same_for_everybody() -> None:
+    actions = interventions.constantly(-1.5, random_context())
+    assert torch.equal(actions, torch.tensor([[-1.5, 0.0]]).expand(len(actions), 2))
