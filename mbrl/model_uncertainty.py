@@ -28,7 +28,7 @@ def met_in_training(
     steps, batch_size = config.stages[-1].steps, config.stages[-1].batch_size
     sampler = model_windows(
         model, recordings, steps, batch_size, (config.seed, len(config.batch_sizes)),
-        share=config.data_share, perturbed=config.perturbed,
+        share=config.data_share, perturbed=config.perturbed, varied=config.varied,
     )  # fmt: skip
     found: list[Tensor] = []
     for i in range(config.uncertainty_batches):

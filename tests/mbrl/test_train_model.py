@@ -24,7 +24,7 @@ from mbrl.forward_models import PaperModel, SeparatedConfig, build
 from mbrl.loop import TRAINING_FILE, NotFinite
 from mbrl.model_losses import model_windows, rollout_error
 from mbrl.model_training import Stage, training_from_dict, training_to_dict
-from mbrl.model_uncertainty import fit_uncertainty
+from mbrl.model_uncertainty import fit_uncertainty, met_in_training
 from mbrl.progress import Counter
 from mbrl.train_model import WITHOUT_Z, _batches, begin_with, train_model
 from mbrl.trained_model import MODEL_FILE, TrainedModel, load_model
@@ -316,6 +316,19 @@ def test_the_paper_s_model_is_normalised_to_what_it_learns_from(varied: float, t
         np.testing.assert_allclose(a.std(0), 1, atol=0.1)
     else:
         assert u[:, 3].abs().max() < 1e-4
+
+
+def test_a_bank_is_filled_along_windows_that_are_learned_from() -> None:
+    """Egos that drive otherwise meet other errors."""
+    model, stages = small_model("error encoding"), (Stage(steps=3, updates=1, batch_size=4),)
+    recorded, varied = (
+        met_in_training(
+            training("error encoding", stages=stages, perturbed=0.0, varied=share), model, [lanes()]
+        )
+        for share in (0.0, 1.0)
+    )
+    assert recorded.shape == varied.shape == (12, model.z_dim)
+    assert (recorded - varied).abs().amax(1).min() > 1e-5
 
 
 # --- its uncertainty -------------------------------------------------------------------------------------------------
