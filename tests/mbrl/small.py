@@ -1,4 +1,4 @@
-"""Small models, and contexts to start them from."""
+"""Small models, contexts to start them from, and where that leads."""
 
 from __future__ import annotations
 
@@ -119,3 +119,22 @@ def context_at(
 ) -> Context:
     """What one vehicle looks back on in a frame."""
     return context_of_windows(windows_at(recording, vehicle, frame, timing=timing, view=view))
+
+
+def unrolled(model: ForwardModel[Any], batch: int = 2, steps: int = 3, z: Tensor | None = None,
+             actions: Tensor | None = None) -> tuple[Tensor, Tensor, Any]:  # fmt: skip
+    """Images (B, T, 3, H, W), poses (B, T, 4) and the last state of a rollout from `random_context`."""
+    context = random_context(batch, model.timing, model.config.view)
+    actions = random_actions(batch, steps) if actions is None else actions
+    z = (
+        model.noise(batch, steps, like=actions, generator=torch.Generator().manual_seed(5))
+        if z is None
+        else z
+    )
+    h = model.encode(context)
+    images, poses = [], []
+    for t in range(steps):
+        prediction, h = model.step(h, actions[:, t], z[:, t])
+        images.append(prediction.image)
+        poses.append(prediction.pose)
+    return torch.stack(images, 1), torch.stack(poses, 1), h
