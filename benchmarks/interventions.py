@@ -17,12 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from envs import SAMPLE
 from envs.context import Context
-from envs.formats import read_parquet
+from envs.formats import read
 from envs.recording import Recording
 from mbrl.executed import correlation, imagined_against_executed
 from mbrl.forward_models import PaperConfig
@@ -47,7 +46,7 @@ def variant(training: ModelTraining, residual: str = "intensity", **changes: Any
 
 
 def constantly(acceleration: float, context: Context) -> Tensor:
-    """Straight on: (B, 2)."""
+    """(B, 2) in m/s^2 and 1/m: that acceleration, straight on."""
     return context.size.new_tensor([[acceleration, 0.0]]).expand(context.batch_size, 2)
 
 
@@ -75,7 +74,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments.add_argument("--preset", default="quick", choices=("quick", "debug"))
     arguments.add_argument("--seed", type=int, default=0)
     args = arguments.parse_args(given)
-    recordings = [read_parquet(path) for path in args.recording or [SAMPLE]]
+    recordings = [read([path]) for path in args.recording or [SAMPLE]]
     training = models(args.preset, args.seed)["vae-z-dropout"]
     when = ", ".join(f"{s:.0f}" for s in SECONDS)
     columns = [f"{what}, {s:.0f} s" for what in ("imagined", "met", "r") for s in SECONDS]
@@ -84,9 +83,8 @@ def main(given: Sequence[str] | None = None) -> None:
         print(f"| {' | '.join(row)} |")
     for k, (name, changes) in enumerate(VARIANTS.items()):
         trained = train_model(variant(training, **changes), recordings, args.out / f"model-{k}")
-        with torch.random.fork_rng():
-            for line in lines(trained, recordings, 256 if args.preset == "quick" else 8, args.seed):
-                print(f"| {name} | {line} |", flush=True)
+        for line in lines(trained, recordings, 256 if args.preset == "quick" else 8, args.seed):
+            print(f"| {name} | {line} |", flush=True)
 
 
 if __name__ == "__main__":
