@@ -26,8 +26,8 @@ from envs.units import View
 from envs.world import World, build_world, recorded_history
 
 URGENT_TRIES = 8  # windows drawn, of which the most urgent is taken
-EXPLORATION = (1.5, 0.004)  # m/s^2, 1/m: deviations of the noise of varied actions ...
-EXPLORATION_TIME = 1.0  # s; ... and how long it lasts
+EXPLORATION = (1.5, 0.006)  # m/s^2, 1/m: deviations of actions by chance ...
+EXPLORATION_TIME = 3.0  # s; ... and how long they last
 Observer = Literal["ego", "straight"]  # whose view targets show, see WindowConfig
 
 
@@ -44,10 +44,10 @@ class WindowConfig:
         is off the road is drawn again. What its human would have done there is unknown: its own view is that of an ego
         which goes on by its human's actions, from where it was moved to.
     urgent: share of windows each taken from URGENT_TRIES for its short time to collision.
-    varied: share of windows whose ego goes on by other actions than its human's: the recorded ones and noise (see
-        `exploration`). What it sees is rendered from where that leads, for nobody reacts to it. In the recording an
-        action is also a sign of what the others do (who closes up accelerates when the road ahead becomes free), and so
-        is the ego's place among them; here an action is a cause alone. Needs the ego's own view.
+    varied: share of windows whose ego goes on by chance (see `exploration`), whatever its human did. What it sees is
+        rendered from where that leads, for nobody reacts to it. In the recording an action is also a sign of what the
+        others do (who closes up accelerates when the road ahead becomes free), and so is the ego's place among them;
+        here an action is a cause alone. Needs the ego's own view.
     """
 
     context: tuple[int, ...] = tuple(range(19, -1, -1))
@@ -180,7 +180,7 @@ class WindowSampler:
         return look_around(self.world, histories[:, -1], *self._car_and_frame(rows))[1]
 
     def _exploration(self, rng: np.random.Generator, num: int | None = None) -> NDArray[np.float64]:
-        """(B, frames ahead, 2) added to the recorded actions, 0 where they are not varied."""
+        """(B, frames ahead, 2): the actions that are taken instead of the recorded ones; 0 where those are."""
         num = self.batch_size if num is None else num
         ahead = self.config.targets[-1] if self.config.targets else 0
         if not self.config.varied:
@@ -230,11 +230,10 @@ class WindowSampler:
     def _actions(
         self, vehicle: NDArray[np.int64], present: NDArray[np.int64], noise: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """(B, frames ahead, 2): the human's, and noise (B, frames ahead, 2), within the limits of the car."""
+        """(B, frames ahead, 2): noise within the limits of the car, or where there is none, what the human did."""
         rows = self.world.row(vehicle[:, None], present[:, None] + np.arange(noise.shape[1]))
-        recorded = self.world.action[rows].astype(np.float64)
         limit = np.array([MAX_ACCELERATION, MAX_CURVATURE]) * limit_scale(self.world.size[vehicle, :1])
-        return np.where(noise, np.clip(recorded + noise, -limit[:, None], limit[:, None]), recorded)
+        return np.where(noise, np.clip(noise, -limit[:, None], limit[:, None]), self.world.action[rows])
 
     def _mean_actions(self, actions: NDArray[np.float64]) -> NDArray[np.float32]:
         """(B, T, 2): means over the frames from one target to the next, of (B, frames ahead, 2)."""
@@ -257,7 +256,9 @@ def state_vectors(states: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def exploration(noise: NDArray[np.float64], dt: float) -> NDArray[np.float64]:
-    """Ornstein-Uhlenbeck noise for actions: stationary deviations EXPLORATION, correlation exp(-t / EXPLORATION_TIME).
+    """Actions by chance, an Ornstein-Uhlenbeck process.
+
+    Its stationary deviations are EXPLORATION, its correlation is exp(-t / EXPLORATION_TIME).
 
     Args:
         noise: (B, n, 2) standard normal, dt seconds apart.

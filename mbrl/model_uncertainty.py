@@ -46,10 +46,11 @@ def met_in_training(
 def fit_uncertainty(
     config: ModelTraining, model: ForwardModel[Any], recordings: Sequence[Recording], device: str = "cpu"
 ) -> Uncertainty:
-    """Normalise the disagreement of K masks along recorded actions of training windows."""
+    """Normalise the disagreement of K masks along the actions that the model learns from."""
     sampler = model_windows(
-        model, recordings, config.horizon, BATCH_SIZE, config.seed + 1, share=config.data_share
-    )
+        model, recordings, config.horizon, BATCH_SIZE, config.seed + 1,
+        share=config.data_share, varied=config.varied,
+    )  # fmt: skip
     noise = torch.Generator().manual_seed(config.seed + 1)
     samples: list[Terms] = []
     with dropout_on(model):

@@ -4,8 +4,8 @@
     U   = sum over terms of max(0, (U_t - mu_t) / sigma_t - hinge)
 
 for the terms image, vector and cost; mu_t, sigma_t are the term's mean and deviation at step t of a rollout along
-recorded actions over the training set. Source: Henaff, Canziani, LeCun, arXiv:1901.02705, section 3.3 (image and vector
-terms); the cost term is the public code's. Masks are a batch dimension: nothing is unrolled twice.
+the actions of the training set, recorded or varied. Source: Henaff, Canziani, LeCun, arXiv:1901.02705, section 3.3
+(image and vector terms); the cost term is the public code's. Masks are a batch dimension: nothing is unrolled twice.
 """
 
 from __future__ import annotations

@@ -411,7 +411,19 @@ def test_a_share_of_windows_is_varied(traffic: Recording) -> None:
     np.testing.assert_array_equal(some.target_vectors[same], none.target_vectors[same])
 
 
-def test_the_noise_of_actions_is_an_ornstein_uhlenbeck_process() -> None:
+def test_what_varied_egos_do_tells_nothing_of_what_their_humans_did(traffic: Recording) -> None:
+    targets = tuple(range(1, 6))
+    alone, human = (
+        sampler_of(traffic, view=SMALL, targets=targets, varied=share, batch_size=1000)
+        .batch(0)
+        .actions.mean(1)
+        for share in (1.0, 0.0)
+    )
+    for k in range(2):
+        assert abs(np.corrcoef(alone[:, k], human[:, k])[0, 1]) < 4 / math.sqrt(1000)
+
+
+def test_actions_by_chance_are_an_ornstein_uhlenbeck_process() -> None:
     noise = exploration(np.random.default_rng(0).standard_normal((40_000, 31, 2)), 0.1) / EXPLORATION
     np.testing.assert_allclose(noise.std(0), 1, atol=0.02)
     for lag in (1, 10, 30):
