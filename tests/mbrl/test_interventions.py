@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from benchmarks import interventions
 from envs.formats import write_parquet
+from mbrl.forward_models import PaperConfig
 from mbrl.rows import models
 from tests.mbrl.small import random_context
 from tests.toys import orderly_traffic
@@ -33,14 +35,19 @@ def test_every_model_is_trained_and_asked_about_every_acceleration(
     assert (abs(r[np.isfinite(r)]) <= 1).all()
 
 
-def test_variants_differ_in_what_they_are_named_after() -> None:
-    paper = models("quick")["vae-z-dropout"]
-    as_it_is, by_logits, otherwise = (
-        interventions.variant(paper, **v) for v in interventions.VARIANTS.values()
+def test_variants_lead_from_the_paper_to_the_row() -> None:
+    row = models("quick")["vae-z-dropout"]
+    published, by_logits, by_chance, last = (
+        interventions.variant(row, as_in_row) for as_in_row in interventions.VARIANTS.values()
     )
-    assert as_it_is == paper
-    assert by_logits.model.residual == otherwise.model.residual == "logit"  # type: ignore[union-attr]
-    assert by_logits.perturbed == by_logits.varied == 0 < min(otherwise.perturbed, otherwise.varied)
+    paper = PaperConfig()
+    assert isinstance(published.model, PaperConfig)
+    assert (published.model.residual, published.model.dropout) == (paper.residual, paper.dropout)
+    assert published.perturbed == published.varied == 0
+    assert by_logits == replace(published, model=replace(published.model, residual="logit"))
+    assert by_chance == replace(by_logits, perturbed=row.perturbed, varied=row.varied) != by_logits
+    assert replace(last, stages=row.stages) == row != replace(by_chance, stages=row.stages)
+    assert sum(stage.updates for stage in last.stages) * 5 == sum(stage.updates for stage in row.stages)
 
 
 def test_a_constant_acceleration_is_the_same_for_everybody() -> None:

@@ -180,6 +180,7 @@ def test_sweeps_lead_to_the_row_they_were_made_from() -> None:
         *((t, of[f"separated-{t}-steps"]) for t in (1, 3, 5, 10)),
         (20, of["separated-mpur"]),
     ]
+    assert [x for x, _ in steps["mpur-z-dropout"]] == [1, 3, 5, 10, 12, 20]
     data = charts["U by data"].lines
     assert data["svg"] == [(5, of["svg-data-5"]), (20, of["svg-data-20"]), (100, of["svg"])]
     assert set(data) == {"svg", "mpur-z-dropout", "separated-no-u", "separated-mpur"}
