@@ -347,6 +347,16 @@ def test_uncertainty_is_scaled_on_rollouts_along_recorded_actions(variant: str) 
     assert not model.training
 
 
+@pytest.mark.parametrize("variant", ["vae", "separated"])
+def test_uncertainty_is_scaled_along_the_actions_that_are_learned_from(variant: str) -> None:
+    """Varied ones, where the model learns from these; the separated one sees nothing of actions."""
+    model, found = small_model(variant), []
+    for share in (0.0, 1.0):
+        torch.manual_seed(0)
+        found.append(fit_uncertainty(training(variant, varied=share), model, [lanes()]).mean)
+    assert bool((found[0] == found[1]).all()) == (variant == "separated")
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
