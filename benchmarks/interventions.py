@@ -1,11 +1,12 @@
 """Does the paper's model know what an action causes? It learns from recorded drives, and from drives that were not.
 
-    python benchmarks/interventions.py --out DIR [--recording FILE]... [--preset quick] [--seed 0]
+    python benchmarks/interventions.py --out DIR [--recording FILE]... [--shorter 5] [--preset quick] [--seed 0]
 
-Trains the model of the row mpur-z-dropout with a fifth of its updates: as the paper has it; with its last picture kept
-by logits; with windows whose ego was moved and drives by chance (envs/windows.py); and with less dropout, as in the
-row. Then takes the same constant accelerations in the same situations of validation cars, imagined and executed. A
-model that knows what they cause imagines the costs that are met. Prints Markdown; a finished model in DIR is kept.
+Trains the model of the row mpur-z-dropout (with --shorter N, with an N-th of its updates): as the paper has it; with
+its last picture kept by logits; with windows whose ego was moved and drives by chance (envs/windows.py); and with less
+dropout, as in the row. Then takes the same constant accelerations in the same situations of validation cars, imagined
+and executed. A model that knows what they cause imagines the costs that are met. Prints Markdown; a finished model in
+DIR is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from mbrl.trained_model import TrainedModel
 
 ACCELERATIONS = (-1.0, 0.0, 1.0)  # m/s^2
 SECONDS = (1.0, 2.0, 4.0)
-SHORTER = 5
 AS_PUBLISHED: dict[str, Any] = {"residual": "intensity", "dropout": 0.1, "perturbed": 0.0, "varied": 0.0}
 VARIANTS: dict[str, tuple[str, ...]] = {  # what of AS_PUBLISHED is as in the row
     "as the paper has it": (),
@@ -42,11 +42,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {  # what of AS_PUBLISHED is as in the ro
 }
 
 
-def variant(row: ModelTraining, as_in_row: Sequence[str]) -> ModelTraining:
-    """The training of a row's model, shorter, and as published but for some settings."""
+def variant(row: ModelTraining, as_in_row: Sequence[str], shorter: int = 1) -> ModelTraining:
+    """The training of a row's model, so many times shorter, and as published but for some settings."""
     changes = {name: value for name, value in AS_PUBLISHED.items() if name not in as_in_row}
     of_model = {name: changes.pop(name) for name in ("residual", "dropout") if name in changes}
-    stages = tuple(replace(stage, updates=max(stage.updates // SHORTER, 1)) for stage in row.stages)
+    stages = tuple(replace(stage, updates=max(stage.updates // shorter, 1)) for stage in row.stages)
     assert isinstance(row.model, PaperConfig)
     return replace(row, model=replace(row.model, **of_model), stages=stages, **changes)
 
@@ -77,6 +77,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--out", type=Path, required=True)
     arguments.add_argument("--recording", type=Path, action="append")
+    arguments.add_argument("--shorter", type=int, default=5)
     arguments.add_argument("--preset", default="quick", choices=("quick", "debug"))
     arguments.add_argument("--seed", type=int, default=0)
     args = arguments.parse_args(given)
@@ -88,7 +89,7 @@ def main(given: Sequence[str] | None = None) -> None:
     for row in (["model", "m/s²", *columns], ["---"] * (2 + len(columns))):
         print(f"| {' | '.join(row)} |")
     for k, (name, as_in_row) in enumerate(VARIANTS.items()):
-        trained = train_model(variant(training, as_in_row), recordings, args.out / f"model-{k}")
+        trained = train_model(variant(training, as_in_row, args.shorter), recordings, args.out / f"model-{k}")
         for line in lines(trained, recordings, 256 if args.preset == "quick" else 8, args.seed):
             print(f"| {name} | {line} |", flush=True)
 
