@@ -1,18 +1,19 @@
 """Does the paper's model know what an action causes? It learns from recorded drives, and from drives that were not.
 
     python benchmarks/interventions.py --out DIR [--recording FILE]... [--shorter 5] [--preset quick] [--seed 0]
+    python benchmarks/interventions.py --model DIR [--recording FILE]...
 
 Trains the model of the row mpur-z-dropout (with --shorter N, with an N-th of its updates): as the paper has it; with
 its last picture kept by logits; with windows whose ego was moved and drives by chance (envs/windows.py); and with less
 dropout, as in the row. Then takes the same constant accelerations in the same situations of validation cars, imagined
 and executed. A model that knows what they cause imagines the costs that are met. Prints Markdown; a finished model in
-DIR is kept.
+DIR is kept. With --model, asks a model that is trained already, and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from mbrl.forward_models import PaperConfig
 from mbrl.model_training import ModelTraining
 from mbrl.rows import models
 from mbrl.train_model import train_model
-from mbrl.trained_model import TrainedModel
+from mbrl.trained_model import TrainedModel, load_model
 
 ACCELERATIONS = (-1.0, 0.0, 1.0)  # m/s^2
 SECONDS = (1.0, 2.0, 4.0)
@@ -75,23 +76,35 @@ def lines(trained: TrainedModel, recordings: Sequence[Recording], num: int, seed
 def main(given: Sequence[str] | None = None) -> None:
     """Train and print."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    arguments.add_argument("--out", type=Path, required=True)
+    source = arguments.add_mutually_exclusive_group(required=True)
+    source.add_argument("--out", type=Path)
+    source.add_argument("--model", type=Path)
     arguments.add_argument("--recording", type=Path, action="append")
     arguments.add_argument("--shorter", type=int, default=5)
     arguments.add_argument("--preset", default="quick", choices=("quick", "debug"))
     arguments.add_argument("--seed", type=int, default=0)
     args = arguments.parse_args(given)
+    if args.shorter < 1:
+        arguments.error(f"--shorter {args.shorter}: give 1 or more")
     recordings = [read([path]) for path in args.recording or [SAMPLE]]
-    training = models(args.preset, args.seed)["vae-z-dropout"]
     when = ", ".join(f"{s:.0f}" for s in SECONDS)
     columns = [f"{what}, {s:.0f} s" for what in ("imagined", "met", "r") for s in SECONDS]
     print(f"Costs after {when} s of the same acceleration, imagined and met, and how they correlate.\n")
     for row in (["model", "m/s²", *columns], ["---"] * (2 + len(columns))):
         print(f"| {' | '.join(row)} |")
-    for k, (name, as_in_row) in enumerate(VARIANTS.items()):
-        trained = train_model(variant(training, as_in_row, args.shorter), recordings, args.out / f"model-{k}")
+    for name, trained in _asked(args, recordings):
         for line in lines(trained, recordings, 256 if args.preset == "quick" else 8, args.seed):
             print(f"| {name} | {line} |", flush=True)
+
+
+def _asked(args: argparse.Namespace, recordings: Sequence[Recording]) -> Iterator[tuple[str, TrainedModel]]:
+    """The model that is given, or every variant, when it is trained."""
+    if args.model:
+        yield args.model.name, load_model(args.model)
+        return
+    row = models(args.preset, args.seed)["vae-z-dropout"]
+    for k, (name, as_in_row) in enumerate(VARIANTS.items()):
+        yield name, train_model(variant(row, as_in_row, args.shorter), recordings, args.out / f"model-{k}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Source: Henaff, Canziani, LeCun, arXiv:1901.02705, tables 1 and 2, and its appendix. Under `quick` the architecture is
 the paper's at a size that a core trains in half an hour: a quarter of its channels, a fifth of its dropout, pictures
-kept by logits (mbrl.forward_models.paper). It learns from egos that were moved and drive by chance (envs.windows): from
-what is recorded alone it learns that who accelerates drives the car ahead away.
+kept by logits (mbrl.forward_models.paper). It learns from egos that were moved and drive by chance, for a recorded
+action is also a sign of what the others do (envs.windows).
 """
 
 from __future__ import annotations

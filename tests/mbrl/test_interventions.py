@@ -33,6 +33,18 @@ def test_every_model_is_trained_and_asked_about_every_acceleration(
     for k in range(len(interventions.ACCELERATIONS)):  # the same drives, whatever the model
         assert (met[k :: len(interventions.ACCELERATIONS)] == met[k]).all()
     assert (abs(r[np.isfinite(r)]) <= 1).all()
+    last = len(interventions.VARIANTS) - 1
+    model = tmp_path / "out" / f"model-{last}"
+    interventions.main(["--model", str(model), "--recording", str(path), "--preset", "debug"])
+    again = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"| model-{last} ")]
+    assert [row.split("|")[2:] for row in again] == [row.split("|")[2:] for row in rows[-len(again) :]]
+    assert len(again) == len(interventions.ACCELERATIONS)
+
+
+def test_a_share_of_no_updates_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        interventions.main(["--out", str(tmp_path), "--shorter", "0"])
+    assert "--shorter 0: give 1 or more" in capsys.readouterr().err
 
 
 def test_variants_lead_from_the_paper_to_the_row() -> None:
