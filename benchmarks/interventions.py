@@ -47,9 +47,8 @@ def variant(row: ModelTraining, as_in_row: Sequence[str], shorter: int = 1) -> M
     """The training of a row's model, so many times shorter, and as published but for some settings."""
     changes = {name: value for name, value in AS_PUBLISHED.items() if name not in as_in_row}
     of_model = {name: changes.pop(name) for name in ("residual", "dropout") if name in changes}
-    stages = tuple(replace(stage, updates=max(stage.updates // shorter, 1)) for stage in row.stages)
     assert isinstance(row.model, PaperConfig)
-    return replace(row, model=replace(row.model, **of_model), stages=stages, **changes)
+    return replace(row.shortened(shorter), model=replace(row.model, **of_model), **changes)
 
 
 def constantly(acceleration: float, context: Context) -> Tensor:

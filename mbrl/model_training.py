@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 from mbrl.forward_models import ModelConfig, config_from_dict, config_to_dict
 
@@ -49,6 +49,11 @@ class ModelTraining:
     def batch_sizes(self) -> tuple[int, ...]:
         """Of all stages."""
         return tuple(stage.batch_size for stage in (*self.warm_start, *self.stages))
+
+    def shortened(self, times: int) -> Self:
+        """The same with so many times fewer updates in each stage, but at least one."""
+        stages = (replace(stage, updates=max(stage.updates // times, 1)) for stage in self.stages)
+        return replace(self, stages=tuple(stages))
 
 
 def training_to_dict(config: ModelTraining) -> dict[str, Any]:

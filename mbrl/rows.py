@@ -18,6 +18,7 @@ from mbrl.presets import FULL_COST, SHARES, Preset, model_training, of_share, po
 
 SWEEP = (1, 3, 5, 10, 20)  # imagined steps
 LONGER = 4  # times as many updates
+BRIEFER = 5  # times fewer updates of a model
 PERTURBED = (0.0, 0.5, 1.0)  # share of perturbed contexts
 NO_U: Method = "mpur-no-uncertainty"
 PAPER_COST: dict[str, Any] = dict.fromkeys(FULL_COST, 0.0)
@@ -32,6 +33,7 @@ class Row:
     training: PolicyTraining
     section: str
     base: str = ""  # the row it was made from, by a change of what the section is about
+    model_share: float = 1.0  # of the updates its model has in other rows
 
 
 def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
@@ -54,6 +56,7 @@ def models(preset: Preset, seed: int = 0) -> dict[str, ModelTraining]:
         "learned-prior": of_paper(latent="learned", z_dropout=0.0),
         "ten": of_paper(latent="error", z_dropout=0.5),
         "ensemble": replace(paper, model=EnsembleConfig(member=member, members=paper.masks)),
+        "vae-z-dropout-brief": z_dropout.shortened(BRIEFER),
         "separated": separated,
         "separated-deterministic": replace(separated, model=replace(separated.model, z_dim=0), z_dropout=0.0),
         **{
@@ -110,6 +113,7 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
         *_by_steps("separated", "separated-mpur", "separated", separated, known["separated"]),
         *_with_and_without_u("svg", "mpur-z-dropout", "vae-z-dropout", paper),
         *_with_and_without_u("separated-no-u", "separated-mpur", "separated", separated),
+        *_by_updates("svg", "mpur-z-dropout", "vae-z-dropout", paper),
     ]
 
 
@@ -126,7 +130,7 @@ def _by_steps(
 
 def _with_and_without_u(without: str, with_u: str, model: str, training: PolicyTraining) -> list[Row]:
     """When does U matter? Two rows, by the amount of data and by how many contexts are perturbed."""
-    both = ((without, replace(training, method=NO_U)), (with_u, training))
+    both = _both(without, with_u, training)
     others = [share for share in PERTURBED if share != training.perturbed]
     return [
         Row(of_share(base, share), of_share(model, share), replace(row, data_share=share), "U by data", base)
@@ -137,6 +141,23 @@ def _with_and_without_u(without: str, with_u: str, model: str, training: PolicyT
         for share in others
         for base, row in both
     ]  # fmt: skip
+
+
+def _by_updates(without: str, with_u: str, model: str, training: PolicyTraining) -> list[Row]:
+    """When does U matter? The same two, through a model that learned less, and for policies that learn for longer."""
+    both = _both(without, with_u, training)
+    return [
+        Row(f"{base}-brief-model", f"{model}-brief", row, "U by model updates", base, 1 / BRIEFER)
+        for base, row in both
+    ] + [
+        Row(f"{base}-long", model, replace(row, updates=LONGER * row.updates), "U by policy updates", base)
+        for base, row in both
+    ]  # fmt: skip
+
+
+def _both(without: str, with_u: str, training: PolicyTraining) -> tuple[tuple[str, PolicyTraining], ...]:
+    """Two rows by name, the first without the uncertainty cost."""
+    return (without, replace(training, method=NO_U)), (with_u, training)
 
 
 def start_of(training: PolicyTraining, preset: Preset) -> PolicyTraining:

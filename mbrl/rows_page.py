@@ -14,7 +14,6 @@ from agents.results import row_of
 from envs.formats.atomic import atomic_path
 from mbrl.checkpoint import read_header
 from mbrl.loop import read_curves
-from mbrl.policy_training import PolicyTraining
 from mbrl.presets import Preset
 from mbrl.report import ExtraChart, ExtraTable, write_report
 from mbrl.rows import Row
@@ -22,10 +21,12 @@ from mbrl.train_policy import POLICY_FILE
 from mbrl.trainings import seed_folder
 
 RESULTS_FILE, TABLE_FILE, REPORT_FILE = "results.json", "results.md", "report.html"
-SWEEPS: dict[str, tuple[str, Callable[[PolicyTraining], float]]] = {  # section of rows -> what they differ in
-    "imagined steps": ("steps", lambda training: training.horizon),
-    "U by data": ("% of the training cars", lambda training: 100 * training.data_share),
-    "U by perturbation": ("% of contexts perturbed", lambda training: 100 * training.perturbed),
+SWEEPS: dict[str, tuple[str, Callable[[Row], float]]] = {  # section of rows -> what they differ in
+    "imagined steps": ("steps", lambda row: row.training.horizon),
+    "U by data": ("% of the training cars", lambda row: 100 * row.training.data_share),
+    "U by perturbation": ("% of contexts perturbed", lambda row: 100 * row.training.perturbed),
+    "U by model updates": ("% of the model's updates", lambda row: 100 * row.model_share),
+    "U by policy updates": ("updates of the policy", lambda row: row.training.updates),
 }
 Summary = Mapping[str, Any]
 
@@ -120,7 +121,7 @@ def sweeps(success: Mapping[str, float], chosen: Sequence[Row]) -> list[ExtraCha
         for row in chosen:
             kind = row.base if row.section == title else row.name
             if kind in kinds:
-                lines.setdefault(kind, []).append((x_of(row.training), 100 * success[row.name]))
+                lines.setdefault(kind, []).append((x_of(row), 100 * success[row.name]))
         if lines:
             charts.append(
                 ExtraChart(title, x_label, "success %", {kind: sorted(line) for kind, line in lines.items()})

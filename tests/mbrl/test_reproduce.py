@@ -52,6 +52,10 @@ def test_rows_fit_their_models_and_starts(preset: Preset) -> None:
         sees, timing = row.training.policy, model.model.timing
         assert (sees.frames, sees.stride, sees.view) == (timing.frames, timing.stride, model.model.view)
         assert known[row.model].data_share == row.training.data_share
+        if row.base and preset == "quick":
+            other = known[next(r.model for r in table if r.name == row.base)]  # type: ignore[index]
+            own_updates, updates = (sum(s.updates for s in m.stages) for m in (known[row.model], other))
+            assert own_updates == row.model_share * updates
         if row.training.counts_uncertainty:
             assert row.training.horizon <= model.horizon
             assert row.training.masks == model.masks
@@ -187,4 +191,8 @@ def test_sweeps_lead_to_the_row_they_were_made_from() -> None:
     perturbed = charts["U by perturbation"].lines["separated-no-u"]
     assert [x for x, _ in perturbed] == [0, 50, 100]
     assert perturbed[1][1] == of["separated-no-u"]
+    briefer = charts["U by model updates"].lines
+    assert briefer["svg"] == [(20, of["svg-brief-model"]), (100, of["svg"])]
+    longer = charts["U by policy updates"].lines
+    assert longer["mpur-z-dropout"] == [(600, of["mpur-z-dropout"]), (2400, of["mpur-z-dropout-long"])]
     assert sweeps(place, table[:5]) == [], "no sweep was run"
