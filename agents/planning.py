@@ -19,7 +19,7 @@ from envs.raster import render
 from envs.replay import Observation, Replay
 from envs.scenes import Scenes
 from envs.units import View
-from planners.base import Plan, Planner
+from planners.base import Plan, Planner, Policy
 from planners.dynamics import Dynamics
 from planners.objective import Cost
 from planners.space import Box
@@ -33,7 +33,7 @@ class Situation(NamedTuple):
     dynamics: Dynamics
     cost: Cost
     state: Any
-    init: Tensor | None = None  # (B, H, 2): what would be done without a plan, where the search may begin
+    init: Tensor | Policy | None = None  # (B, H, 2), or who would do it: where a search may begin
 
 
 # What B egos see, where they drive (for who is allowed to look: see `RecordedFuture`), which they are, and a seed.

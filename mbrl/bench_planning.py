@@ -13,8 +13,8 @@ from envs.context import Context, context_of_windows
 from envs.formats import read_parquet
 from envs.windows import WindowConfig, WindowSampler
 from mbrl.agents_by_name import PRETRAINED
+from mbrl.foresight import Imagining, SeparatedForesight
 from mbrl.in_checkout import benchmark_module
-from mbrl.planning import Imagining, ModelForesight
 from mbrl.trained_model import load_model
 from planners import GradientConfig, GradientPlanner, Plan
 
@@ -48,12 +48,12 @@ def gradient_mpc(repetitions: int = REPETITIONS) -> dict[str, float]:
     windows = WindowConfig(context=trained.model.timing.context, targets=(), view=trained.model.config.view)
     context = context_of_windows(WindowSampler([read_parquet(SAMPLE)], windows, batch_size=1).batch(0))
     return {
-        name: round(1e3 * _best(ModelForesight(trained, STEPS, how), context, repetitions), 1)
+        name: round(1e3 * _best(SeparatedForesight(trained, STEPS, how), context, repetitions), 1)
         for name, how in imagining.items()
     }
 
 
-def _best(foresight: ModelForesight, context: Context, repetitions: int) -> float:
+def _best(foresight: SeparatedForesight, context: Context, repetitions: int) -> float:
     """Seconds of the fastest plan, each of which begins with the last; the first two do not count."""
     planner = GradientPlanner(GradientConfig(horizon=STEPS, num_iterations=ITERATIONS))
     space = action_space(context.size)

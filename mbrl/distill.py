@@ -21,8 +21,8 @@ from agents.policies import Policy
 from envs.context import Context, context_of_windows
 from envs.recording import Recording
 from envs.windows import Windows
+from mbrl.foresight import Imagining, SeparatedForesight, intended
 from mbrl.futures import follow
-from mbrl.planning import Imagining, ModelForesight, intended
 from mbrl.policy_losses import Loss, discounts, imitation_loss
 from mbrl.policy_rollouts import Blockwise, starts
 from mbrl.policy_training import PolicyTraining
@@ -49,8 +49,8 @@ class Distilled(Blockwise):
             uncertainty_weight=config.uncertainty_weight if config.counts_uncertainty else 0.0,
             weights=config.weights,
         )
-        self.foresight = ModelForesight(trained, config.horizon, imagining)
-        self.driving_on = ModelForesight(trained, teaching.driven, Imagining(futures=1))
+        self.foresight = SeparatedForesight(trained, config.horizon, imagining)
+        self.driving_on = SeparatedForesight(trained, teaching.driven, Imagining(futures=1))
         self.planner = GradientPlanner(
             GradientConfig(
                 horizon=config.horizon, gamma=config.gamma, num_iterations=teaching.iterations,

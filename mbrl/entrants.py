@@ -17,10 +17,13 @@ from agents.rules import RuleDriver, RulesConfig
 from agents.sb3_agent import SB3Agent
 from envs.costs import Weights
 from mbrl.agents_by_name import SB3_MODEL_FILE
-from mbrl.planning import Imagining, planning_agent
+from mbrl.foresight import Imagining
+from mbrl.named import choose
+from mbrl.planning import planning_agent
 from mbrl.policy_training import Method, PolicyTraining
 from mbrl.presets import SHARES, Preset, model_training, of_share, policy_training
 from mbrl.rl_training import RLTraining
+from mbrl.rows import Row, models, rows
 from mbrl.train_policy import load_policy
 from mbrl.trained_model import load_model
 from mbrl.trainings import Training
@@ -69,6 +72,7 @@ def trainings(preset: Preset, seed: int, rl_steps: int) -> list[Training]:
         Training(NO_U, no_u, "model", "imitation"),
         Training("distilled", taught, "model", "imitation"),
         Training("log-replay", replayed, start="imitation"),
+        Training("paper-model", models(preset, seed)[str(_paper_row(preset).model)]),
     ]
     for share in SHARES:
         fewer, start = of_share("model", share), of_share("imitation", share)
@@ -166,38 +170,58 @@ def _cem(training: PolicyTraining) -> Planner[Any]:
     )
 
 
-WITHOUT_U = Imagining(futures=1, masks=2)  # two draws of the model; with more, plans cost the same
-WITH_U = replace(WITHOUT_U, uncertainty_weight=0.05)  # as policies are trained
+PAPER_ROW = (
+    "mpur-z-dropout"  # of mbrl.rows: planners through the paper's model have its model, horizon and lambda
+)
 
 
 class Planned(NamedTuple):
-    """A planner through the model of a seed."""
+    """A planner through a model of a seed, with the horizon, discount and lambda of the policies trained through it."""
 
     planner: Callable[[PolicyTraining], Planner[Any]]
-    imagining: Imagining
+    model: str = "model"  # its training; "paper-model" is unrolled for each candidate
+    minds_u: bool = False
     policy: str | None = None  # the training of a policy that searches begin with
 
     @property
     def trained(self) -> str:
         """The training it needs, with what that needs."""
-        return self.policy or "model"
+        return self.policy or self.model
+
+    def settings(self, preset: Preset) -> PolicyTraining:
+        """Of the policies trained through its model."""
+        return policy_training(preset) if self.model == "model" else _paper_row(preset).training
+
+    def imagining(self, settings: PolicyTraining) -> Imagining:
+        """Two draws of the model, with U or without: with more, plans cost the same."""
+        return Imagining(
+            futures=1, masks=2, uncertainty_weight=settings.uncertainty_weight if self.minds_u else 0.0
+        )
 
 
 PLANNED = {
-    "gradient": Planned(_gradient, WITHOUT_U),
-    "gradient, U": Planned(_gradient, WITH_U),
-    "cem": Planned(_cem, WITHOUT_U),
-    "gradient from mpur": Planned(_gradient, WITHOUT_U, "mpur"),
+    "gradient": Planned(_gradient),
+    "gradient, U": Planned(_gradient, minds_u=True),
+    "cem": Planned(_cem),
+    "gradient from mpur": Planned(_gradient, policy="mpur"),
+    "gradient, paper": Planned(_gradient, "paper-model"),
+    "gradient, paper, U": Planned(_gradient, "paper-model", minds_u=True),
 }
 
 
+def _paper_row(preset: Preset) -> Row:
+    return choose(rows(preset), [PAPER_ROW], "row")[0]
+
+
 def _planning(name: str, preset: Preset) -> Make:
-    planner, imagining, start = PLANNED[name]
+    planned = PLANNED[name]
+    settings = planned.settings(preset)
 
     def make(folder: Path, seed: int, device: str) -> Agent:
-        trained, plan = load_model(folder / "model", device), planner(policy_training(preset))
-        policy = load_policy(folder / start, device)[0] if start else None
-        return planning_agent(trained, plan, name, imagining, policy=policy, seed=seed, device=device)
+        trained, plan = load_model(folder / planned.model, device), planned.planner(settings)
+        policy = load_policy(folder / planned.policy, device)[0] if planned.policy else None
+        how = planned.imagining(settings)
+        return planning_agent(trained, plan, name, how, policy=policy, seed=seed, device=device)
 
     return make
 
