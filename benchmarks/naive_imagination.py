@@ -18,7 +18,7 @@ from envs.costs import costs, pixel_grid
 from envs.units import View
 from mbrl.forward_models import PaperModel
 from mbrl.forward_models.base import kl_between_normals, reparameterise
-from mbrl.forward_models.paper import MIN_HEADING_SPEED
+from mbrl.forward_models.paper import DARKEST, MIN_HEADING_SPEED
 from mbrl.normaliser import Normaliser
 
 Act = Callable[[int, Context], Tensor]  # of step t and what is seen then
@@ -71,6 +71,7 @@ class Network(nn.Module):
         self.deconv_dropout = nn.Sequential(nn.Dropout2d(p), nn.LeakyReLU(0.2))
         self.vector_head = nn.Sequential(*linear(flat, hidden), nn.Linear(hidden, 4))
         self.vector_normaliser, self.action_normaliser = Normaliser(4), Normaliser(2)
+        self.residual = config.residual
         self.load_state_dict(model.state_dict())
 
     def encode(self, images: Tensor, vectors: Tensor) -> Tensor:
@@ -95,6 +96,10 @@ class Network(nn.Module):
         out = self.deconvs[2](self.deconv_dropout(out), output_size=self.sizes[0])
         return out, self.vector_head(top.flatten(1))
 
+    def image(self, out: Tensor, last: Tensor) -> Tensor:
+        """What comes after the last image."""
+        return torch.sigmoid(out + (torch.logit(last, DARKEST) if self.residual == "logit" else last))
+
     def pose(self, u: Tensor, last: Tensor) -> Tensor:
         """x, y, heading, speed of u."""
         x, y, vx, vy = self.vector_normaliser.inverse(u).unbind(-1)
@@ -118,7 +123,7 @@ def model_step(
         z = reparameterise(mu, log_var, torch.randn_like(mu))
         dropped = torch.rand(len(z), 1) < z_dropout
         out, change = network.decode(encoded, actions[:, t], torch.where(dropped, torch.randn_like(z), z))
-        image, u = torch.sigmoid(out + seen[:, -1]), vectors[:, -1] + change
+        image, u = network.image(out, seen[:, -1]), vectors[:, -1] + change
         seen, vectors = (
             torch.cat([seen[:, 1:], image[:, None]], 1),
             torch.cat([vectors[:, 1:], u[:, None]], 1),
@@ -137,7 +142,7 @@ def rollout(network: Network, context: Context, act: Act, z: Tensor, view: View)
     for t in range(steps):
         action = act(t, Context(seen.unbind(1), poses, context.size))
         out, change = network.decode(network.encode(seen, vectors), action, z[:, t])
-        image, u = torch.sigmoid(out + seen[:, -1]), vectors[:, -1] + change
+        image, u = network.image(out, seen[:, -1]), vectors[:, -1] + change
         pose = network.pose(u, poses[:, -1])
         predicted.append((image, pose))
         seen, vectors = (

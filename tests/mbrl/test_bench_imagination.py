@@ -50,9 +50,11 @@ def put(network: nn.Module, dropout: nn.Module) -> nn.Module:
     return network
 
 
-@pytest.fixture
-def setting() -> Setting:
+@pytest.fixture(params=["intensity", "logit"])
+def setting(request: pytest.FixtureRequest) -> Setting:
     found = prepare("debug")
+    torch.manual_seed(0)
+    found = found._replace(model=PaperModel(replace(found.model.config, residual=request.param)))
     training = replace(found.training, masks=MASKS, gamma=0.99, off_road_weight=0.2)
     return found._replace(training=training)
 
