@@ -40,7 +40,6 @@ def promises(
     num_examples: int = 128,
     num_masks: int = 3,
     seed: int = 0,
-    device: str = "cpu",
 ) -> dict[str, Promise]:
     """Let every policy drive through the same futures: same contexts, same z, same dropout masks.
 
@@ -48,7 +47,7 @@ def promises(
         num_examples: contexts, in whole batches of 32.
     """
     model, uncertainty = trained.model, trained.uncertainty
-    horizon = uncertainty.mean.shape[1]
+    horizon, device = uncertainty.mean.shape[1], uncertainty.mean.device
     sampler = WindowSampler(
         recordings, WindowConfig(context=model.timing.context, targets=(), view=model.config.view),
         batch_size=32, split=split, seed=seed,

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from agents.policies import Policy
+from envs.context import Context, context_of_windows
 from envs.recording import Recording
+from envs.windows import Windows
+from mbrl import compare
 from mbrl.compare import imagined_futures, promises
 from mbrl.forward_models import build
 from mbrl.presets import model_training, policy_training
@@ -51,3 +54,19 @@ def test_futures_are_drawn_beside_what_came(traffic: Recording) -> None:
         imagined, real = (lanes[:, 0].astype(int) for lanes in future)
         moved = np.roll(imagined, 2, axis=-1)  # markings stand still: both show them at the same place
         assert abs(imagined - real).mean() < 0.5 * abs(moved - real).mean()
+
+
+def test_contexts_go_where_the_model_is(traffic: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained()
+    elsewhere = TrainedModel(model.model.to("meta"), model.uncertainty.to("meta"))
+    asked: list[torch.device] = []
+
+    def noticed(windows: Windows, device: torch.device) -> Context:
+        asked.append(device)
+        return context_of_windows(windows, device)
+
+    monkeypatch.setattr(compare, "context_of_windows", noticed)
+    policy = Policy(policy_training("debug").policy).to("meta")
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):  # where numbers have no values
+        promises({"a": policy}, elsewhere, [traffic], split="all", num_examples=32)
+    assert [device.type for device in asked] == ["meta"]
