@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import queue as queues
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -122,7 +123,10 @@ class _Reports(Counter):
 def _work(index: int, job: Job, threads: int, reports: Any, parent: int) -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us, ...
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # ... and what is begun is closed
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     try:
@@ -130,6 +134,9 @@ def _work(index: int, job: Job, threads: int, reports: Any, parent: int) -> None
         reports.put((index, "done"))
     except Exception as error:
         reports.put((index, "error", error))
+    except SystemExit:
+        reports.cancel_join_thread()  # nobody reads any more
+        raise
     reports.close()
     reports.join_thread()
 

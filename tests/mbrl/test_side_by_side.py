@@ -61,3 +61,26 @@ def test_one_job_runs_here(tmp_path: Path) -> None:
 def test_a_killed_worker_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="code 3; the same command continues"):
         run_together([Job(die, (tmp_path / "a",)), Job(write_pid, (tmp_path / "b",))])
+
+
+def close_when_ended(path: Path, progress: Any) -> None:
+    """What trainings do: note something in `finally`."""
+    (path.parent / "began").touch()
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        path.write_text("closed")
+
+
+def refuse_once_the_other_began(path: Path, progress: Any) -> None:
+    while not (path.parent / "began").exists():
+        time.sleep(0.01)
+    raise InputError("does not fit", path=path)
+
+
+def test_who_is_ended_closes_what_it_began(tmp_path: Path) -> None:
+    jobs = [Job(close_when_ended, (tmp_path / "a",)), Job(refuse_once_the_other_began, (tmp_path / "b",))]
+    with pytest.raises(InputError, match="b: does not fit"):
+        run_together(jobs)
+    assert (tmp_path / "a").read_text() == "closed"
