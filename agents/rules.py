@@ -97,4 +97,5 @@ class RuleDriver:
         ended = (self._lane != OWN) & ((jump > CROSSED * np.nan_to_num(width, nan=3.0)) | is_gone)
         self._lane = np.where(ended, OWN, self._lane)
         self._kept[ended] = 0.0
-        self._to_own = lanes.offset[:, OWN].copy()
+        own = lanes.offset[:, OWN]
+        self._to_own = np.where(np.isnan(own), self._to_own, own)  # a lane may be squeezed for some frames

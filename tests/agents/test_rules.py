@@ -9,6 +9,7 @@ import pytest
 
 from agents import Agent
 from agents.evaluate import evaluate
+from agents.lanes import LEFT, OWN, Lanes
 from agents.rules import RuleDriver, RulesConfig
 from envs.drives import Drives
 from envs.idm import Driver, idm
@@ -121,3 +122,18 @@ def test_it_drives_on_where_markings_are_too_near_to_each_other_for_a_lane() -> 
     assert driver.act(replay.observe())[0, 0] == pytest.approx(
         idm(5.0, driver.config.wanted_speed, np.inf, 0.0, driver.config.driver), abs=0.02
     )
+
+
+def test_a_change_ends_where_the_marking_was_crossed_while_the_lane_was_squeezed() -> None:
+    """The own lane's centre: 0 and 1.75 m to the right, out of sight, and then that of the next lane."""
+    car = Track(1, along(5.0), lane_centre(1))
+    replay = Replay([recording_of(car)], 1, history=1, view=SMALL, threads=1)
+    driver = RuleDriver(RulesConfig(rules="idm+mobil"))
+    driver.begin(replay)
+    driver._lane[:] = LEFT
+    nothing = np.zeros((1, 3))
+    for own in (0.0, -1.75, np.nan, 1.75):
+        assert driver._lane[0] == LEFT
+        offset = np.array([[own - 3.5, own, np.nan_to_num(own) + 3.5]])
+        driver._settle(Lanes(np.zeros(1), offset, nothing, nothing))
+    assert driver._lane[0] == OWN
