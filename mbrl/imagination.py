@@ -148,6 +148,15 @@ def exact_costs(gradient: Gradient, view: View, *, detach_speed: bool = True) ->
     return costs_of
 
 
+def at_fixed_speed(cost: CostsOf) -> CostsOf:
+    """The same costs, whose gradient does not go through the speed."""
+
+    def costs_of(images: Tensor, poses: Tensor, size: Tensor) -> Costs:
+        return cost(images, torch.cat([poses[..., :3], poses[..., 3:].detach()], -1), size)
+
+    return costs_of
+
+
 def proximity_along(
     vehicles: Tensor, poses: Tensor, size: Tensor, view: View, detach_speed: bool = True
 ) -> Tensor:

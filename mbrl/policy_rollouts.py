@@ -26,7 +26,17 @@ from mbrl.forward_models import Ensemble, SeparatedModel
 from mbrl.forward_models.base import ForwardModel, reparameterise
 from mbrl.forward_models.layers import in_bfloat16
 from mbrl.futures import Futures, foresee
-from mbrl.imagination import CostsOf, Latents, Trajectory, exact_costs, from_prior, imagine, stepwise, unroll
+from mbrl.imagination import (
+    CostsOf,
+    Latents,
+    Trajectory,
+    at_fixed_speed,
+    exact_costs,
+    from_prior,
+    imagine,
+    stepwise,
+    unroll,
+)
 from mbrl.normaliser import Normaliser, usual
 from mbrl.policy_losses import Loss, imitation_loss, mper_loss, mpur_loss, step_cost, value_loss
 from mbrl.policy_training import PolicyTraining
@@ -131,9 +141,10 @@ class Imagined(Blockwise):
         self.masks = config.masks if several else 1
         self.uncertainty = trained.uncertainty if config.counts_uncertainty else None
         view = config.policy.view
-        self.cost: CostsOf = learned_cost or exact_costs(
-            self.model.gradient, view, detach_speed=config.detach_speed
-        )
+        if learned_cost is None:
+            self.cost: CostsOf = exact_costs(self.model.gradient, view, detach_speed=config.detach_speed)
+        else:
+            self.cost = at_fixed_speed(learned_cost) if config.detach_speed else learned_cost
         # the others do not depend on the ego: their futures are drawn once, and only where the ego's mask moves
         self.shares_futures = (
             isinstance(self.model, SeparatedModel)

@@ -162,8 +162,14 @@ def test_a_learned_cost_learns_the_cost_and_drives(tmp_path: Path, notebook: Not
     ):
         assert one.shape == (2, 3)
         assert torch.equal(one, other)
+    poses = context.poses.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(cost(context.images, poses, context.size).proximity.sum(), poses)
+    assert slope[..., 3].any()
     for variant, gradient in (("vae", None), ("separated", "pixels")):
         config = training(learned_cost=True, gradient=gradient, updates=4, validations=1)
+        judged = Imagined(config, Policy(SMALL), trained(variant), [traffic()], learned_cost=cost).cost
+        (slope,) = torch.autograd.grad(judged(context.images, poses, context.size).proximity.sum(), poses)
+        assert not slope[..., 3].any(), "crawling would win"
         policy = train(config, tmp_path / variant, trained=trained(variant), learned_cost=cost)
         assert all(torch.isfinite(p).all() for p in policy.parameters())
 
