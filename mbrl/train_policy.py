@@ -173,6 +173,8 @@ def check_fit(config: PolicyTraining, trained: TrainedModel) -> None:
         raise InputError(
             "adversarial z and learned costs need gradients that go through the pixels: set gradient to 'pixels'"
         )
+    if config.z == "adversarial" and model.z_dim == 0:
+        raise InputError("adversarial z needs a model with z; this one is deterministic")
     if config.counts_uncertainty and config.horizon > fitted:
         raise InputError(
             f"the model's uncertainty is known for {fitted} steps, the policy imagines {config.horizon};"

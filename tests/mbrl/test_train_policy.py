@@ -40,7 +40,7 @@ from tests.mbrl.runs import (
     interrupting,
     notebook,
 )
-from tests.mbrl.small import TIMING, VARIANTS, VIEW, small_ensemble
+from tests.mbrl.small import TIMING, VARIANTS, VIEW, small_ensemble, small_model
 
 __all__ = ["notebook"]  # a fixture
 
@@ -148,6 +148,12 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, notebook: Notebook
     for needy in ({"z": "adversarial"}, {"learned_cost": True}):
         with pytest.raises(InputError, match="go through the pixels"):
             train(training(**needy), tmp_path)
+    with pytest.raises(InputError, match="this one is deterministic"):
+        train(
+            training(z="adversarial"),
+            tmp_path,
+            trained=TrainedModel(small_model("deterministic"), Uncertainty(3)),
+        )
     with pytest.raises(ValueError, match="learned cost go together"):
         train(training(learned_cost=True, gradient="pixels"), tmp_path)
     with pytest.raises(ValueError, match="z='no' must be one of prior"):
