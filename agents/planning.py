@@ -13,7 +13,7 @@ from torch import Tensor
 
 from agents.base import check_made_for
 from envs.context import Context, context_of_observation, scaled
-from envs.costs import ORDINARY_ACTION, Weights
+from envs.costs import ORDINARY_ACTION, Costs, Weights
 from envs.kinematics import action_limit, drive, path, straight_on
 from envs.raster import render
 from envs.replay import Observation, Replay
@@ -69,12 +69,12 @@ class SceneCost:
     def __call__(self, poses: Tensor, actions: Tensor) -> Tensor:
         """(R, T)."""
         by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
-        total = self.weights.of_scene(self.scenes.costs(by_start))
-        return self.judged(total).flatten(0, 1) + self.weights.of_driving(actions, poses[..., 3])
+        judged = self.judged(self.scenes.costs(by_start))
+        return judged.flatten(0, 1) + self.weights.of_driving(actions, poses[..., 3])
 
-    def judged(self, total: Tensor) -> Tensor:
-        """(N, B, T) of C (K, M, N, B, T)."""
-        return total.mean((0, 1))
+    def judged(self, costs: Costs) -> Tensor:
+        """(N, B, T) of what scenes cost, (K, M, N, B, T)."""
+        return self.weights.of_scene(costs).mean((0, 1))
 
 
 def action_space(size: Tensor) -> Box:

@@ -19,14 +19,15 @@ from torch import Tensor
 from agents.planning import AT_THE_WHEEL, Driving, SceneCost, Situation
 from agents.policies import Policy
 from envs.context import Context
-from envs.costs import Weights
+from envs.costs import Costs, Weights
 from envs.replay import Replay
 from envs.scenes import Scenes
 from mbrl.forward_models import SeparatedModel
 from mbrl.futures import Futures, follow, foresee
 from mbrl.imagination import from_prior
+from mbrl.thinning import thinned
 from mbrl.trained_model import TrainedModel
-from mbrl.uncertainty import Terms, Uncertainty, dropout_on
+from mbrl.uncertainty import Terms, Uncertainty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,12 @@ class UncertainSceneCost(SceneCost):
     uncertainty: Uncertainty
     uncertainty_weight: float
 
-    def judged(self, total: Tensor) -> Tensor:
-        return super().judged(total) + self.uncertainty_weight * self._disagreement(total).mean(0)
+    def judged(self, costs: Costs) -> Tensor:
+        return super().judged(costs) + self.uncertainty_weight * self._disagreement(costs).mean(0)
 
-    def _disagreement(self, total: Tensor) -> Tensor:
-        """U (M, N, B, T) of C (K, M, N, B, T). Pictures count nothing: no plan changes what there will be to see."""
-        variance = total.var(0)
+    def _disagreement(self, costs: Costs) -> Tensor:
+        """U (M, N, B, T) of costs (K, M, N, B, T). Pictures count nothing: no plan changes what will be seen."""
+        variance = costs.total().var(0)
         flat = variance.flatten(0, -2)
         nothing = torch.zeros_like(flat)
         return self.uncertainty(Terms(nothing, nothing, flat)).view(variance.shape)
@@ -110,16 +111,23 @@ class SeparatedForesight:
     def draw(self, context: Context, seed: int) -> Futures:
         """M futures of each of B egos under K masks: K M copies, future m under mask k being number k M + m.
 
-        Each ego, and each mask, gets the same z; what is seen is encoded once.
+        Each ego, and each mask, gets the same z, and each ego the same thinned networks, so that it does not matter who
+        else is there; what is seen is encoded once.
         """
         model, config = self.model, self.config
-        generator = torch.Generator().manual_seed(seed)
+        of_z, of_masks = seeds_of(seed)
+        generator = torch.Generator().manual_seed(of_z)
         noise = model.noise(config.futures, self.horizon, like=context.size, generator=generator)
         noise = noise.repeat_interleave(context.batch_size, 0).repeat(config.masks, 1, 1)
-        with torch.random.fork_rng(), dropout_on(model):  # torch's dropout takes no generator
-            torch.manual_seed(seed)
-            copies = config.masks * config.futures
+        copies = config.masks * config.futures
+        with thinned(model, copies, of_masks):
             return foresee(model, context, from_prior(model, noise), self.horizon, copies)
+
+
+def seeds_of(seed: int) -> tuple[int, int]:
+    """Of z and of masks: one stream for both would decide them by the same numbers."""
+    of_z, of_masks = np.random.SeedSequence(seed).generate_state(2)
+    return int(of_z), int(of_masks)
 
 
 @torch.no_grad()

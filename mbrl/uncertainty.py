@@ -69,16 +69,16 @@ class Uncertainty(nn.Module):
         self.mean.copy_(terms.mean(1))
         self.std.copy_(terms.std(1))
 
-    def forward(self, terms: Terms) -> Tensor:
-        """U (B, T). A term that never varied in training counts nothing.
+    def forward(self, terms: Terms, first: int = 0) -> Tensor:
+        """U (B, T) of T steps of a rollout, from `first` on. A term that never varied in training counts nothing.
 
         Raises:
             ValueError: more steps than were fitted.
         """
-        steps = terms.image.shape[1]
-        if steps > self.mean.shape[1]:
-            raise ValueError(f"U is known for {self.mean.shape[1]} steps, not for {steps}")
-        mean, std = self.mean[:, None, :steps], self.std[:, None, :steps]
+        until = first + terms.image.shape[1]
+        if until > self.mean.shape[1]:
+            raise ValueError(f"U is known for {self.mean.shape[1]} steps, not for {until}")
+        mean, std = self.mean[:, None, first:until], self.std[:, None, first:until]
         normal = (torch.stack(list(terms)) - mean) / std.clamp(min=1e-12)
         return torch.where(std > 1e-12, torch.relu(normal - self.hinge), 0.0).sum(0)
 

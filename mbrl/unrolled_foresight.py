@@ -10,7 +10,7 @@ motions disagree about too. Source: Henaff, Canziani, LeCun, arXiv:1901.02705.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from agents.policies import Policy
 from envs.context import Context
 from envs.costs import Weights
 from envs.replay import Replay
-from mbrl.foresight import Imagining
+from mbrl.foresight import Imagining, seeds_of
 from mbrl.forward_models.base import ForwardModel
 from mbrl.forward_models.ensemble import num_members
 from mbrl.forward_models.layers import in_bfloat16
@@ -59,8 +59,15 @@ class UnderMasks:
         return self.context.take(slice(self.batch_size))
 
 
+class Piece(NamedTuple):
+    """Part of a rollout, of K R rows, from step `first` on."""
+
+    trajectory: Trajectory
+    first: int
+
+
 class Unrolled(Dynamics):
-    """A frozen forward model. A state is `UnderMasks`, of B contexts at first; costs read a Trajectory of K R rows.
+    """A frozen forward model. A state is `UnderMasks`, of B contexts at first; costs read a `Piece`.
 
     Args:
         noise: (M, T, z_dim) of N(0, I), that chooses z; T is at least the horizon.
@@ -81,7 +88,7 @@ class Unrolled(Dynamics):
     def step(self, state: UnderMasks, action: Tensor) -> UnderMasks:
         return self.rollout(state, action[:, None])[1]
 
-    def rollout(self, state: UnderMasks, actions: Tensor) -> tuple[Trajectory, UnderMasks]:
+    def rollout(self, state: UnderMasks, actions: Tensor) -> tuple[Piece, UnderMasks]:
         model, masks, steps = self._model, self._masks, actions.shape[1]
         until = state.time + steps
         if until > self._noise.shape[1]:
@@ -94,23 +101,25 @@ class Unrolled(Dynamics):
                 from_prior(model, noise.repeat(masks, 1, 1)), steps, cost=self._cost, num_masks=masks,
             )  # fmt: skip
         assert trajectory.last is not None
-        return trajectory, UnderMasks(trajectory.last, masks, until)
+        return Piece(trajectory, state.time), UnderMasks(trajectory.last, masks, until)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnrolledCost:
-    """C + lambda U + what driving costs (R, T), of a trajectory of K R rows."""
+    """C + lambda U + what driving costs (R, T)."""
 
     weights: Weights
     masks: int
     uncertainty: Uncertainty
     uncertainty_weight: float
 
-    def __call__(self, trajectory: Trajectory, actions: Tensor) -> Tensor:
+    def __call__(self, piece: Piece, actions: Tensor) -> Tensor:
+        trajectory = piece.trajectory
         speed = self._mean(trajectory.poses[..., 3])
         total = self._mean(self.weights.of_scene(trajectory.costs)) + self.weights.of_driving(actions, speed)
         if self.uncertainty_weight:
-            total = total + self.uncertainty_weight * self.uncertainty(disagreement(trajectory, self.masks))
+            u = self.uncertainty(disagreement(trajectory, self.masks), piece.first)
+            total = total + self.uncertainty_weight * u
         return total
 
     def _mean(self, x: Tensor) -> Tensor:
@@ -144,7 +153,8 @@ class UnrolledForesight:
 
     def __call__(self, context: Context, replay: Replay, egos: NDArray[np.int64], seed: int) -> Situation:
         """Of the egos' context alone; where they drive is not looked at."""
-        generator = torch.Generator().manual_seed(seed)
+        of_z, of_masks = seeds_of(seed)
+        generator = torch.Generator().manual_seed(of_z)
         noise = self.model.noise(self.config.futures, self.horizon, like=context.size, generator=generator)
-        dynamics = Unrolled(self.model, noise, self.config.masks, seed)
+        dynamics = Unrolled(self.model, noise, self.config.masks, of_masks)
         return Situation(dynamics, self.cost, context, self.policy)

@@ -14,7 +14,7 @@ from agents.planning import AT_THE_WHEEL, Driving
 from agents.policies import Policy, PolicyConfig
 from envs.context import Context
 from envs.replay import Replay
-from mbrl.foresight import Imagining, SeparatedForesight
+from mbrl.foresight import Imagining, SeparatedForesight, seeds_of
 from mbrl.imagination import exact_costs, imagine
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty, disagreement
@@ -186,3 +186,30 @@ def test_what_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
 def test_other_models_are_refused() -> None:
     with pytest.raises(ValueError, match="separated"):
         SeparatedForesight(TrainedModel(small_model("vae"), Uncertainty(STEPS)), STEPS, Imagining())
+
+
+def test_starts_do_not_matter_to_each_other(context: Context) -> None:
+    actions, at = random_actions(4, STEPS), foresight(uncertainty_weight=2.0)
+    together = at(context, REPLAY, np.arange(4), 7).cost(poses_of(at, context, actions), actions)
+    for b in range(4):
+        alone, own = context.take(slice(b, b + 1)), actions[b : b + 1]
+        found = at(alone, REPLAY, np.arange(1), 7).cost(poses_of(at, alone, own), own)
+        np.testing.assert_allclose(found, together[b : b + 1], rtol=1e-3, atol=1e-3)
+
+
+def test_u_is_that_of_the_cost_it_was_scaled_for_whatever_else_counts(context: Context) -> None:
+    """Danger is ours: it counts in C, and U stays what it was."""
+    actions, u = random_actions(4, STEPS), []
+    for danger in (0.0, 3.0):
+        weights = replace(AS_TRAINED, danger=danger)
+        minding, plain = (foresight(weights=weights, uncertainty_weight=w) for w in (2.0, 0.0))
+        poses = poses_of(plain, context, actions)
+        u.append(minding(context, REPLAY, np.arange(4), 7).cost(poses, actions)
+                 - plain(context, REPLAY, np.arange(4), 7).cost(poses, actions))  # fmt: skip
+    np.testing.assert_allclose(u[0], u[1], rtol=1e-3, atol=1e-4)
+    assert float(u[0].max()) > 0.1
+
+
+def test_z_and_masks_have_streams_of_their_own() -> None:
+    seeds = np.array([seeds_of(seed) for seed in range(200)])
+    assert len(np.unique(seeds)) == seeds.size
