@@ -156,10 +156,17 @@ def _by_sb3(name: str) -> Make:
     return make
 
 
-def _gradient(training: PolicyTraining) -> Planner[Any]:
+def _gradient(training: PolicyTraining, num_iterations: int = 10) -> Planner[Any]:
     return GradientPlanner(
-        GradientConfig(horizon=training.horizon, gamma=training.gamma, num_iterations=10, learning_rate=0.3)
+        GradientConfig(
+            horizon=training.horizon, gamma=training.gamma, num_iterations=num_iterations, learning_rate=0.3
+        )
     )
+
+
+def _brief_gradient(training: PolicyTraining) -> Planner[Any]:
+    """Where an iteration unrolls a network."""
+    return _gradient(training, num_iterations=5)
 
 
 def _cem(training: PolicyTraining) -> Planner[Any]:
@@ -204,8 +211,8 @@ PLANNED = {
     "gradient, U": Planned(_gradient, minds_u=True),
     "cem": Planned(_cem),
     "gradient from mpur": Planned(_gradient, policy="mpur"),
-    "gradient, paper": Planned(_gradient, "paper-model"),
-    "gradient, paper, U": Planned(_gradient, "paper-model", minds_u=True),
+    "gradient, paper": Planned(_brief_gradient, "paper-model"),
+    "gradient, paper, U": Planned(_brief_gradient, "paper-model", minds_u=True),
 }
 
 
