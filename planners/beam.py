@@ -85,8 +85,8 @@ class BeamSearch(Planner[BeamConfig]):
         problem.evaluations += num * w
         state = problem.candidates_of(beam.state, num)
         index = torch.arange(num, device=beam.cost.device).repeat_interleave(w * b)
-        new = self.meta.actions(problem.dynamics, state, index).to(beam.actions).view(num * w, b, steps, -1)
-        new = torch.clamp(new, problem.low[:, t : t + steps], problem.high[:, t : t + steps])
+        low, high = problem.low[:, t : t + steps], problem.high[:, t : t + steps]
+        new = self.meta.actions(problem.dynamics, state, index, low, high).view(num * w, b, steps, -1)
         rows = problem.rows(new)
         states, end = problem.dynamics.rollout(state, rows)
         c, ends = step_costs(problem.cost, states, rows)

@@ -23,11 +23,12 @@ class MetaActions(ABC):
     steps: int
 
     @abstractmethod
-    def actions(self, dynamics: Dynamics, state: State, index: Tensor) -> Tensor:
-        """(R, D, A): what row r does from its state when it is told number index[r] of M.
+    def actions(self, dynamics: Dynamics, state: State, index: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """(R, D, A): what row r does from its state when it is told number index[r] of M, within bounds.
 
         Args:
             state: of R rows, in each future if the dynamics have several.
+            low, high: (B, D, A), of B starts; the start of a row is its number modulo B.
         """
 
 
@@ -40,8 +41,9 @@ class Table(MetaActions):
         self.table = table
         self.num, self.steps = table.shape[0], table.shape[1]
 
-    def actions(self, dynamics: Dynamics, state: State, index: Tensor) -> Tensor:
-        return self.table.to(index.device)[index]
+    def actions(self, dynamics: Dynamics, state: State, index: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        told = self.table.to(low)[index]
+        return torch.clamp(told.unflatten(0, (-1, len(low))), low, high).flatten(0, 1)
 
 
 class ByPolicy(MetaActions):
@@ -55,11 +57,13 @@ class ByPolicy(MetaActions):
         self._policies = list(policies)
         self.num, self.steps = len(self._policies), steps
 
-    def actions(self, dynamics: Dynamics, state: State, index: Tensor) -> Tensor:
+    def actions(self, dynamics: Dynamics, state: State, index: Tensor, low: Tensor, high: Tensor) -> Tensor:
         rows, actions = torch.arange(len(index), device=index.device), []
         for t in range(self.steps):
             seen = dynamics.seen(state)
-            actions.append(torch.stack([policy(seen) for policy in self._policies])[index, rows])
+            wanted = torch.stack([policy(seen) for policy in self._policies])[index, rows]
+            by_start = wanted.to(low).unflatten(0, (-1, len(low)))
+            actions.append(torch.clamp(by_start, low[:, t], high[:, t]).flatten(0, 1))
             if t < self.steps - 1:
                 state = dynamics.step(state, repeated(actions[-1], dynamics.num_futures))
         return torch.stack(actions, 1)

@@ -62,8 +62,9 @@ def plan_weights(cost: Tensor, temperature: float) -> Tensor:
 
 
 class MPPI(Planner[MPPIConfig]):
-    """See the module's docstring. One of the N plans is u itself. Where the average has no finite cost, the cheapest
-    plan takes its place. The answer is the cheapest average so far."""
+    """See the module's docstring. One of the N plans is u itself. Where the average has no finite cost, or costs more
+    than what it averages by over lambda (it lies between two valleys), the cheapest plan takes its place. The answer is
+    the cheapest so far."""
 
     def search(self, problem: Problem) -> Iterator[Answer]:
         config = self.config
@@ -75,11 +76,9 @@ class MPPI(Planner[MPPIConfig]):
             cost = problem.price(plans)
             weight = plan_weights(cost + self._control_cost(u, plans - u, now), config.temperature)
             mean = (weight[:, :, None, None] * plans).sum(0)
-            if config.score:
-                mean_cost = problem.price(mean[None])[0]
-            else:
-                mean_cost = torch.where(weight == 0, 0, weight * cost).sum(0)
-            fine = mean_cost.isfinite()
+            bound = torch.where(weight == 0, 0, weight * cost).sum(0)
+            mean_cost = problem.price(mean[None])[0] if config.score else bound
+            fine = mean_cost.isfinite() & (mean_cost <= bound + config.temperature)
             if not bool(fine.all()):
                 best, least = cheapest(plans, cost)
                 mean = torch.where(fine[:, None, None], mean, best)

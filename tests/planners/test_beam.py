@@ -139,6 +139,16 @@ def test_policies_are_driven_for_their_steps() -> None:
     assert torch.allclose(plan.actions, torch.stack(plans)[best, torch.arange(5)])
 
 
+def test_closed_loops_see_where_what_is_allowed_leads() -> None:
+    """s + a from 3, at most 1 at a time, home by -s: -1, -1, -1. Unclipped it would be home at once and stop there."""
+    planner = BeamSearch(BeamConfig(horizon=3), ByPolicy([lambda s: -s], 3))
+    state = torch.tensor([[3.0], [0.5]], dtype=torch.float64)
+    box = Box.of([-1.0], [1.0], dtype=torch.float64)
+    plan = planner.plan(lambda s, a: s + a, lambda s, a: s[..., 0].square(), state, box)
+    assert plan.actions[..., 0].tolist() == [[-1, -1, -1], [-0.5, 0, 0]]
+    assert plan.cost.tolist() == [5, 0]
+
+
 def test_with_a_budget_the_beam_widens() -> None:
     state = lq.starts(3)
     planner = BeamSearch(BeamConfig(horizon=2 * DEPTH, width=6, gamma=0.95), Table(ACCELERATIONS))

@@ -79,6 +79,18 @@ def test_an_average_that_breaks_gives_way_to_the_best_plan() -> None:
     assert bool(((plan.cost >= 0.4) & (plan.cost < 0.45)).all())
 
 
+def test_an_average_that_costs_more_than_what_it_averages_gives_way_too() -> None:
+    """The same with an obstacle that can be driven through, at a cost."""
+
+    def cost(states: Tensor, actions: Tensor) -> Tensor:
+        a = actions[..., 0]
+        return 10 * (a.abs() < 0.3) + (a.abs() - 0.6).square()
+
+    box, state = Box.of([-1.0], [1.0], dtype=torch.float64), torch.zeros(6, 1)
+    plan = MPPI(MPPIConfig(horizon=1)).plan(lambda s, a: s, cost, state, box, seeds=range(6))
+    assert bool((plan.cost < 0.1).all())
+
+
 def test_an_unscored_average_is_the_same_and_its_cost_a_bound() -> None:
     state, box = lq.starts(4), lq.TIGHT
     config = {"horizon": 5, "num_samples": 50, "temperature": 0.5}
