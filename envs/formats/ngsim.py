@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,17 @@ def read_ngsim(
         read, location = _read_file(path, location, units)
         blocks += read
     blocks.sort(key=lambda block: float(block.columns["Global_Time"].min()))
+    for block, other in pairwise(blocks):
+        _check_apart(block, other)
     known = known or _known_site(location, blocks)
-    recording = _join(blocks, units, smoothing_frames, straight=known is not None and location not in STREETS)
+    straight = known is not None and location not in STREETS
+    try:
+        recording = _join(blocks, units, smoothing_frames, straight=straight)
+        road = known or draw_site(recording, location or "drawn")
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error), path=paths[0]) from error
     provenance: dict[str, Any] = {
         "format": "ngsim-portal" if blocks[0].layout.portal else "ngsim",
         "source": [Path(path).name for path in paths],
@@ -87,7 +97,7 @@ def read_ngsim(
     }
     if location is not None:
         provenance["location"] = location
-    return replace(recording, site=known or draw_site(recording, location or "drawn"), provenance=provenance)
+    return replace(recording, site=road, provenance=provenance)
 
 
 def _rules(units: str) -> dict[str, Rule]:
@@ -120,6 +130,23 @@ def _check_units(rows: Rows, units: str) -> None:
     if not MEDIAN_LENGTH[0] <= median <= MEDIAN_LENGTH[1]:
         what = f"the median length is {median:.2f} m, hardly a car's; are the units not {units}?"
         raise InputError(what, path=rows.layout.path, column="v_Length")
+
+
+def _check_apart(block: Rows, other: Rows) -> None:
+    """Raise InputError if the later of two periods holds a frame of a vehicle of the earlier one too."""
+    names = ("Global_Time", "Frame_ID", "Vehicle_ID")
+    begin, end = other.columns["Global_Time"].min(), block.columns["Global_Time"].max()
+    shared = [
+        np.stack([rows.whole(name)[within] for name in names])
+        for rows, within in (
+            (block, block.columns["Global_Time"] >= begin), (other, other.columns["Global_Time"] <= end)
+        )
+    ]  # fmt: skip
+    both, count = np.unique(np.concatenate(shared, 1), axis=1, return_counts=True)
+    if (count > 1).any():
+        _, frame, vehicle = both[:, np.argmax(count > 1)]
+        what = f"vehicle {vehicle}'s frame {frame} is in {block.layout.path} too; give each period once"
+        raise InputError(what, path=other.layout.path)
 
 
 def _known_site(location: str | None, blocks: list[Rows]) -> Site | None:

@@ -10,6 +10,7 @@ import pytest
 
 from envs import sites
 from envs.errors import InputError
+from envs.formats import ngsim
 from envs.formats.ngsim import PERIOD_IDS, read_ngsim
 from envs.formats.ngsim_export import write_ngsim
 from envs.formats.ngsim_table import PORTAL_COLUMNS, TEXT_COLUMNS
@@ -147,6 +148,30 @@ def test_one_id_in_two_periods_is_two_vehicles(write: Callable[..., Path]) -> No
         assert recording.vehicles.last_frame[:3].max() + 10 < recording.vehicles.first_frame[3:].min()
         assert recording.num_rows == 120
     np.testing.assert_array_equal(together.x, portal.x)
+
+
+@pytest.mark.parametrize("other", [ngsim_text, portal_csv])
+def test_one_period_twice_is_refused(
+    other: Callable[[Sequence[Cells]], str], write: Callable[..., Path]
+) -> None:
+    """Its drivers would be in two splits. Periods may overlap in time: their frames are counted anew."""
+    first, again = write(ngsim_text(ngsim_rows()), "a.txt"), write(other(ngsim_rows()), "b.csv")
+    with pytest.raises(InputError, match=r"vehicle 7's frame \d+ is in .*a\.txt too; give each period once"):
+        read_ngsim([first, again])
+    overlapping = write(ngsim_text(ngsim_rows(begin=I80_BEGIN + 500)), "c.txt")
+    assert len(read_ngsim([first, overlapping]).vehicles) == 6
+
+
+def test_a_road_that_cannot_be_drawn_is_no_traceback(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise ValueError("site drawn: too many to draw; are its units metres?")
+
+    monkeypatch.setattr(ngsim, "draw_site", too_large)
+    path = write(ngsim_text(ngsim_rows(begin=0)))
+    with pytest.raises(InputError, match=r"traffic\.txt: site drawn: too many to draw"):
+        read_ngsim(path)
 
 
 def test_blank_lines_and_line_ends_do_not_matter(write: Callable[..., Path]) -> None:
