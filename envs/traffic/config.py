@@ -74,6 +74,8 @@ class TrafficConfig:
         for name in ("warmup", "queue_building"):
             if not 0 <= getattr(self, name) < 24 * 3600:
                 raise ValueError(f"{name}={getattr(self, name)} must be 0 or more and less than a day")
+        if abs(self.warmup / DT - round(self.warmup / DT)) > 1e-6:
+            raise ValueError(f"warmup={self.warmup} must be a multiple of {DT} s, the step of the simulation")
         if not self.queue_speed > 0:
             raise ValueError(f"queue_speed={self.queue_speed} must be positive")
         if not 0 <= self.seed < MAX_SEED:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from envs.errors import InputError
+from envs.errors import Failed, InputError
 from envs.sites import Layout
 from envs.traffic.config import DT, Congestion, TrafficConfig
 from envs.traffic.drivers import Vehicle, routes_xml
@@ -145,7 +145,7 @@ def _run(program: Path, options: str, folder: Path, heard: Callable[[str], None]
             process.kill()
             raise
     if process.returncode != 0:
-        raise RuntimeError(f"{program.name} failed: {' '.join(last)}")
+        raise Failed(f"{program.name} failed: {' '.join(last)}")
 
 
 def _report(text: str, end: float, progress: Progress) -> None:
@@ -158,6 +158,9 @@ def _read(path: Path, layout: Layout, warmup: float) -> Tracks:
     """SUMO's table of (time, id, lane, pos, posLat) as tracks."""
     table = pq.read_table(path)
     names = {n.rsplit("_", 1)[-1]: n for n in table.column_names}
+    if "lane" not in names:  # nobody came
+        none = np.zeros(0, np.int64)
+        return Tracks(none, none, none.astype(float), none.astype(float))
     lane = table[names["lane"]].dictionary_encode().combine_chunks()
     codes = lane.indices.to_numpy()
     road: dict[str, Edge] = {e.name: e for e in edges(layout)}

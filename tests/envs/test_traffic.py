@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agents.constant import NoAction
 from agents.evaluate import evaluate
 from envs.compiled import compiled
-from envs.errors import InputError
+from envs.errors import Failed, InputError
 from envs.formats import read_parquet, write_parquet
 from envs.formats.fingerprint import fingerprint
 from envs.formats.ngsim import read_ngsim
@@ -97,6 +97,7 @@ def overlapping_vehicles(recording: Recording) -> set[tuple[int, int]]:
         {"minutes": 0},
         {"minutes": float("nan")},
         {"warmup": -1.0},
+        {"warmup": 20.05},
         {"seed": -1},
         {"demand": (-1.0, 0.0)},
         {"seed": 2**31},
@@ -277,6 +278,8 @@ def test_what_fails_leaves_no_temporary_files(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(InputError, match="no vehicle came by"):
         generate(replace(SHORT, minutes=0.05, warmup=0.0))
+    with pytest.raises(InputError, match="no vehicle came by"):  # not even elsewhere
+        generate(replace(SHORT, minutes=0.05, warmup=0.0, demand=(0, 0), site="us101"))
 
     def interrupt(done: float) -> None:
         raise KeyboardInterrupt
@@ -290,7 +293,7 @@ def test_what_fails_leaves_no_temporary_files(tmp_path: Path, monkeypatch: pytes
 def test_sumo_s_own_words_are_the_error(tmp_path: Path) -> None:
     from envs.traffic.simulate import _run
 
-    with pytest.raises(RuntimeError, match=r"netconvert failed: .*nowhere"):
+    with pytest.raises(Failed, match=r"netconvert failed: .*nowhere"):
         _run(sumo_tool("netconvert"), "-n nowhere.xml -e nowhere.xml -o out.xml", tmp_path)
 
 
