@@ -17,6 +17,7 @@ from envs.replay import Traffic
 from envs.reward import Reward
 
 ON_POLICY = ("ppo", "a2c", "recurrent-ppo")
+MAX_SEED = 2**32  # numpy, and so SB3, takes seeds below it
 EXPLORATION = 0.2  # standard deviation of td3's noise, in shares of a full action
 
 
@@ -66,6 +67,12 @@ class RLTraining:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         if min(self.hidden, default=1) < 1:
             raise ValueError(f"hidden={self.hidden} must be positive")
+        if self.algorithm == "recurrent-ppo" and not self.hidden:
+            raise ValueError("hidden must name at least one size, which is that of the recurrent layer too")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ValueError(
+                f"seed={self.seed} must be 0 or more and less than {MAX_SEED}, which numpy takes"
+            )
         if not 0 <= self.gamma <= 1 or not self.learning_rate > 0:
             raise ValueError(
                 f"gamma={self.gamma} must be within [0, 1], learning_rate={self.learning_rate} above 0"

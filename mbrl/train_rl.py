@@ -30,7 +30,7 @@ from envs.recording import Recording
 from mbrl.agents_by_name import SB3_MODEL_FILE as MODEL_FILE
 from mbrl.checkpoint import first_difference
 from mbrl.progress import Counter, MakeCounter, Progress
-from mbrl.rl_training import RLTraining
+from mbrl.rl_training import MAX_SEED, RLTraining
 from mbrl.tracking import Tracker
 
 TRAINING_FILE, BUFFER_FILE = "training.zip", "replay_buffer.pkl"  # what an interrupted run goes on from
@@ -52,7 +52,8 @@ def train_rl(
     Raises:
         InputError: the folder holds another run; sb3-contrib is needed and not installed; there is no validation car.
     """
-    facts = _facts_of(out, config)
+    data = fingerprint_of_all(recordings)
+    facts = _facts_of(out, config, data)
     if facts["done"]:
         return SB3Agent.load(out / MODEL_FILE, device)
     cars_of(recordings, "validation")  # where there are none, say so now
@@ -68,7 +69,7 @@ def train_rl(
             config.to_dict(),
             tracking_root or out,
             run_id=facts["mlflow_run"],
-            data_fingerprint=fingerprint_of_all(recordings),
+            data_fingerprint=data,
         ) as tracker,
         progress(f"training {config.algorithm}", config.steps, done=model.num_timesteps, unit="steps") as bar,
     ):
@@ -80,23 +81,32 @@ def train_rl(
     return SB3Agent.load(out / MODEL_FILE, device)
 
 
-def _facts_of(out: Path, config: RLTraining) -> dict[str, Any]:
+def _facts_of(out: Path, config: RLTraining, data: str) -> dict[str, Any]:
     """What happened so far in a folder. The best model is saved at once, so its score may be ahead of the rest."""
-    facts = {"steps": 0, "done": False, "validated": 0, "best": [-1.0, -1.0], "mlflow_run": None}
+    facts = {
+        "steps": 0,
+        "done": False,
+        "validated": 0,
+        "best": [-1.0, -1.0],
+        "mlflow_run": None,
+        "data": data,
+    }
     if (out / TRAINING_FILE).exists():
-        facts = _checked(out / TRAINING_FILE, config)
+        facts = _checked(out / TRAINING_FILE, config, data)
     if (out / MODEL_FILE).exists():
-        facts["best"] = max(facts["best"], _checked(out / MODEL_FILE, config)["best"])
+        facts["best"] = max(facts["best"], _checked(out / MODEL_FILE, config, data)["best"])
     return facts
 
 
-def _checked(path: Path, config: RLTraining) -> dict[str, Any]:
-    """The facts of a saved model of this config. Raises InputError of another one."""
+def _checked(path: Path, config: RLTraining, data: str) -> dict[str, Any]:
+    """The facts of a saved model of this config and this data. Raises InputError of another one."""
     facts = read_facts(path)
     different = first_difference(config.to_dict(), facts["config"])
     if different is not None:
         key, wanted, found = different
         raise InputError(f"holds a run with {key} = {found}, not {wanted}; choose another folder", path=path)
+    if facts.setdefault("data", data) != data:
+        raise InputError("learned from other recordings until here; choose another folder", path=path)
     return facts
 
 
@@ -105,7 +115,7 @@ def _resumed(out: Path, cars: SB3VecEnv, device: str) -> BaseAlgorithm:
     model, facts = load_model(out / TRAINING_FILE, device, env=cars)
     if isinstance(model, OffPolicyAlgorithm):
         model.load_replay_buffer(out / BUFFER_FILE)
-    model.set_random_seed(facts["seed"] + model.num_timesteps)
+    model.set_random_seed((facts["seed"] + model.num_timesteps) % MAX_SEED)
     return model
 
 

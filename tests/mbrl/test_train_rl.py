@@ -13,6 +13,7 @@ import pytest
 from agents.sb3_models import Algorithm, algorithm_class, load_model, read_facts
 from agents.sb3_vec_env import SB3VecEnv
 from envs.errors import InputError
+from envs.formats.fingerprint import fingerprint_of_all
 from envs.recording import Recording
 from envs.reward import Reward
 from mbrl import train_rl as module
@@ -114,6 +115,8 @@ def test_a_finished_run_is_loaded_and_another_one_refused(traffic: Recording, tm
     )
     with pytest.raises(InputError, match=r"holds a run with gamma = 0\.98, not 0\.5"):
         train(replace(TINY, gamma=0.5), traffic, tmp_path)
+    with pytest.raises(InputError, match="learned from other recordings"):
+        train(TINY, replace(traffic, x=traffic.x + 1), tmp_path)
 
 
 def test_the_best_model_is_not_replaced_by_a_worse_one_after_a_kill(
@@ -130,7 +133,7 @@ def test_the_best_model_is_not_replaced_by_a_worse_one_after_a_kill(
             train(TINY, traffic, tmp_path)
     assert not (tmp_path / TRAINING_FILE).exists()
     best = read_facts(tmp_path / MODEL_FILE)["best"]
-    assert module._facts_of(tmp_path, TINY)["best"] == best > [-1.0, -1.0]
+    assert module._facts_of(tmp_path, TINY, fingerprint_of_all([traffic]))["best"] == best > [-1.0, -1.0]
 
 
 def test_a_model_is_chosen_in_the_traffic_it_learns_in_and_says_how_far_frames_are_apart(
@@ -217,7 +220,13 @@ def test_without_sb3_contrib_one_line_says_what_to_install(monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"algorithm": "reinforce"}, "algorithm="), ({"steps": 0}, "steps=0"), ({"gamma": 1.5}, "gamma=1.5")],
+    [
+        ({"algorithm": "reinforce"}, "algorithm="),
+        ({"steps": 0}, "steps=0"),
+        ({"gamma": 1.5}, "gamma=1.5"),
+        ({"seed": 2**32}, "seed=4294967296"),
+        ({"algorithm": "recurrent-ppo", "hidden": ()}, "at least one size"),
+    ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
