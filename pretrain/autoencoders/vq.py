@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.autoencoders.autoencoder import AutoEncoder, squared_distance
+from pretrain.bounded.kmeans import distances
 from pretrain.learner import Terms
 
 
@@ -69,7 +70,7 @@ class Codebook(nn.Module):
 
     def forward(self, h: Tensor) -> Quantised:
         """Of vectors h (..., C)."""
-        index = torch.cdist(h.detach().flatten(0, -2), self.codes).argmin(1).view(h.shape[:-1])
+        index = distances(h.detach().flatten(0, -2), self.codes).argmin(1).view(h.shape[:-1])
         return Quantised(h + (self.codes[index] - h).detach(), index)
 
     @torch.no_grad()

@@ -55,26 +55,32 @@ class KMeans(Fitted):
             lloyd(y, plus_plus(y, self.config.num_codes, generator), self.config.num_iterations)
             for _ in range(self.config.num_restarts)
         ]
-        costs = [float(torch.cdist(y, codes).amin(1).square().sum()) for codes in ends]
+        costs = [float(distances(y, codes).amin(1).square().sum()) for codes in ends]
         self.codes.copy_(ends[costs.index(min(costs))])
 
     def assign(self, y: Tensor) -> Tensor:
         """The nearest code's index (N,) of y (N, D)."""
-        return torch.cdist(y, self.codes).argmin(1)
+        return distances(y, self.codes).argmin(1)
 
     def energy(self, y: Tensor) -> Tensor:
         """F (N,) of y (N, D): the squared distance to the nearest code."""
         return (y - self.codes[self.assign(y.detach())]).square().sum(-1)
 
 
+def distances(y: Tensor, codes: Tensor) -> Tensor:
+    """||y_n - w_k|| (N, K), also far from the origin, where |y|^2 + |w|^2 - 2 y'w cancels."""
+    return torch.cdist(y, codes, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def plus_plus(y: Tensor, num: int, generator: torch.Generator) -> Tensor:
     """Starts (K, D): samples, each drawn with a probability proportional to F(y) under those before it."""
-    codes = y[torch.randint(len(y), (1,), generator=generator)]
+    codes = y[torch.randint(len(y), (1,), generator=generator, device=generator.device).to(y.device)]
     for _ in range(num - 1):
-        cost = torch.cdist(y, codes).amin(1).square()
+        cost = distances(y, codes).amin(1).square()
         if not cost.any():  # fewer distinct samples than codes
             cost = torch.ones_like(cost)
-        codes = torch.cat([codes, y[torch.multinomial(cost, 1, generator=generator)]])
+        drawn = torch.multinomial(cost.to(generator.device), 1, generator=generator)
+        codes = torch.cat([codes, y[drawn.to(y.device)]])
     return codes
 
 
@@ -85,7 +91,7 @@ def lloyd(y: Tensor, codes: Tensor, num_iterations: int) -> Tensor:
     """
     before = None
     for _ in range(num_iterations):
-        distance, nearest = torch.cdist(y, codes).min(1)
+        distance, nearest = distances(y, codes).min(1)
         counts = torch.bincount(nearest, minlength=len(codes))
         empty = torch.nonzero(counts == 0).flatten()
         if before is not None and not len(empty) and torch.equal(nearest, before):

@@ -122,6 +122,10 @@ class GaussianMixture(Fitted):
 
     def sample(self, num: int, generator: torch.Generator) -> Tensor:
         """Points (N, D)."""
-        which = torch.multinomial(self.weights, num, replacement=True, generator=generator)
-        noise = torch.randn(num, self.config.dim, generator=generator, dtype=self.means.dtype)
+        here, device = self.means.device, generator.device
+        weights = self.weights.to(device)
+        which = torch.multinomial(weights, num, replacement=True, generator=generator).to(here)
+        noise = torch.randn(
+            num, self.config.dim, generator=generator, dtype=self.means.dtype, device=device
+        ).to(here)
         return self.means[which] + (self.factors[which] @ noise[..., None]).squeeze(-1)

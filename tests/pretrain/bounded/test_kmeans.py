@@ -78,3 +78,14 @@ def test_bad_sizes_are_refused() -> None:
         KMeansConfig(dim=2, num_codes=0)
     with pytest.raises(ValueError, match="3 samples are fewer than num_codes=4"):
         fitted(4, torch.zeros(3, 2))
+
+
+def test_far_from_the_origin_the_nearest_code_is_the_nearest() -> None:
+    y = (
+        torch.randint(12, (1500, 1), generator=generator())
+        + 0.1 * torch.randn(1500, 2, generator=generator(1))
+    ).float()
+    here, there = fitted(12, y, num_restarts=1), fitted(12, y + 4096.0, num_restarts=1)
+    away = (y + 4096.0)[:, None].double() - there.codes.double()
+    np.testing.assert_allclose(there.energy(y + 4096.0), away.square().sum(-1).amin(1), rtol=0.02, atol=1e-4)
+    assert float(there.energy(y + 4096.0).sum()) == pytest.approx(float(here.energy(y).sum()), rel=0.05)
