@@ -68,6 +68,7 @@ from pretrain.score_matching import (
 )
 from pretrain.whitened import Whitened
 
+FLAT = 1e-6  # of the largest variance; numbers that vary less are noise of rounding, and are left out
 LANGEVIN = Langevin(LangevinConfig(step=0.05))  # of variance 1 in each entry
 
 
@@ -114,12 +115,16 @@ def _contrastive_divergence(y: Tensor) -> Learner:
 
 
 def _whitened(y: Tensor, build: Callable[[Tensor], Learner]) -> Built:
-    """A learner of points; of longer rows in at most 64 coordinates of variance 1, no more than N / 4."""
+    """A learner of points; of longer rows in at most 64 coordinates of variance 1, no more than N / 4 or than vary."""
     if y.shape[1] == 2:
         return build(y)
     num_components = max(1, min(at_most(y, 2 * CODES), len(y) // 4))
     pca = PCA(PCAConfig(dim=y.shape[1], num_components=num_components))
     pca.fit(y)
+    varying = int((pca.variances > FLAT * pca.variances[0]).sum())
+    if varying < num_components:
+        pca = PCA(PCAConfig(dim=y.shape[1], num_components=max(varying, 1)))
+        pca.fit(y)
     return Whitened(pca, build(pca.whiten(y)))
 
 

@@ -14,6 +14,7 @@ import pretrain
 from pretrain.learner import Fitted, Learner, step
 from pretrain.methods import METHODS, Kind, Method
 from pretrain.pictures import Shown, pictures
+from pretrain.whitened import Whitened
 from tests.pretrain.toys import generator
 
 CASES = [(name, kind) for name, method in METHODS.items() for kind in method.takes]
@@ -115,3 +116,13 @@ def test_pictures_fit_the_data(name: str) -> None:
         for picture in drawn.values():
             assert picture.shape[2] == 3
             assert picture.std() > 1
+
+
+@pytest.mark.parametrize("name", ["contrastive-divergence", "sliced-score-matching"])
+def test_signals_that_vary_in_a_few_ways_only_are_learned_in_these(name: str) -> None:
+    """Speeds are smooth: of 64 directions most vary by rounding alone."""
+    t = torch.linspace(0, 1, 80)
+    y = torch.randn(400, 5, generator=generator()) @ torch.stack([torch.cos(k * t) for k in range(5)])
+    learner = trained(METHODS[name], METHODS[name].prepare(y[:, None] + 1e-7 * torch.randn(400, 1, 80)))
+    assert isinstance(learner, Whitened)
+    assert len(learner.pca.variances) <= 5
