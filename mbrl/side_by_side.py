@@ -22,6 +22,7 @@ from envs.parallel import available_threads
 from mbrl.progress import Counter, Progress
 
 REPORT_SECONDS = 0.2  # between two reports of a job
+LAST_WORDS = 1.0  # s in which what an ended job reported is read
 
 
 class Job(NamedTuple):
@@ -63,19 +64,21 @@ def _follow(workers: Sequence[Any], reports: Any, at_once: int) -> None:
     bars: dict[int, Progress] = {}
     running: set[int] = set()
     waiting = list(range(len(workers)))
+    ended: dict[int, float] = {}  # when a worker was first seen to have
     try:
         while running or waiting:
+            for k in running:
+                if not workers[k].is_alive():
+                    since = ended.setdefault(k, time.monotonic())
+                    if time.monotonic() - since > LAST_WORDS:
+                        code = workers[k].exitcode
+                        raise Failed(f"a worker process ended with code {code}; the same command continues")
             while waiting and len(running) < at_once:
                 running.add(waiting[0])
                 workers[waiting.pop(0)].start()
             try:
                 k, what, *rest = reports.get(timeout=0.5)
             except queues.Empty:
-                for k in running:
-                    if not workers[k].is_alive() and reports.empty():
-                        raise Failed(
-                            f"a worker process ended with code {workers[k].exitcode}; the same command continues"
-                        ) from None
                 continue
             if what == "begin":
                 bars[k] = Progress(rest[0], rest[1], **rest[2]).__enter__()

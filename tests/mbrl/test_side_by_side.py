@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,26 @@ def test_one_job_runs_here(tmp_path: Path) -> None:
 def test_a_killed_worker_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="code 3; the same command continues"):
         run_together([Job(die, (tmp_path / "a",)), Job(write_pid, (tmp_path / "b",))])
+
+
+def die_at_once(path: Path, progress: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def chat(path: Path, progress: Any) -> None:
+    """Report often, for longer than anybody should wait."""
+    with progress("chatting", 600, unit="words") as bar:
+        for _ in range(600):
+            time.sleep(0.1)
+            bar.advance()
+    path.touch()
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_noticed_while_another_reports(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="code -9; the same command continues"):
+        run_together([Job(die_at_once, (tmp_path / "a",)), Job(chat, (tmp_path / "b",))])
+    assert not (tmp_path / "b").exists()
 
 
 def close_when_ended(path: Path, progress: Any) -> None:
