@@ -29,7 +29,10 @@ def run_on_ray(jobs: Sequence[Job]) -> None:
     with Progress("running on Ray", len(jobs), unit="jobs") as bar:
         while waiting:
             done, waiting = ray.wait(waiting)
-            ray.get(done)
+            try:
+                ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
             bar.advance(len(done))
 
 
