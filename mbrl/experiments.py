@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import pkgutil
 import statistics
 import time
@@ -72,7 +73,11 @@ class Found:
             "seeds": list(self.seeds),
             "seconds": list(self.seconds),
             "numbers": {
-                name: {"mean": statistics.fmean(values), "std": spread(values), "seeds": values}
+                name: {
+                    "mean": _or_none(statistics.fmean(values)),
+                    "std": _or_none(spread(values)),
+                    "seeds": [_or_none(value) for value in values],
+                }
                 for name, values in self.values().items()
             },
             "claims": [{"claim": as_words(claim), "holds": self.holds(claim)} for claim in self.claims],
@@ -123,7 +128,7 @@ def run_experiment(experiment: Experiment, seeds: Sequence[int], out: Path, *, q
         tuple(f"{experiment.name}/{name}" for name in ran[0]["pictures"]),
         tuple(one["seconds"] for one in ran),
     )
-    _write(out / f"{experiment.name}.json", json.dumps(found.as_json(), indent=1) + "\n")
+    _write(out / f"{experiment.name}.json", json.dumps(found.as_json(), indent=1, allow_nan=False) + "\n")
     _write(out / f"{experiment.name}.md", found.as_markdown())
     return found
 
@@ -140,6 +145,7 @@ def _seed(experiment: Experiment, seed: int, folder: Path, *, quick: bool, draw:
     seconds = round(time.perf_counter() - begin, 1)
     pictures: list[str] = []
     if draw:
+        _forget_pictures(folder)
         for name, picture in outcome.pictures.items():
             pictures.append(f"{name.replace(' ', '_')}.png")
             write_png(folder / pictures[-1], picture)
@@ -151,6 +157,19 @@ def _seed(experiment: Experiment, seed: int, folder: Path, *, quick: bool, draw:
     }
     _write(path, json.dumps(told, indent=1) + "\n")
     return told
+
+
+def _forget_pictures(folder: Path) -> None:
+    """Those of another first seed, which are written over."""
+    for path in folder.glob("seed-*.json"):
+        told = json.loads(path.read_text())
+        if told["pictures"]:
+            _write(path, json.dumps({**told, "pictures": []}, indent=1) + "\n")
+
+
+def _or_none(value: float) -> float | None:
+    """For JSON, which knows no NaN."""
+    return value if math.isfinite(value) else None
 
 
 def _write(path: Path, text: str) -> None:

@@ -308,7 +308,10 @@ def experiment(
 
     broken = []
     for one in choose(find_experiments(), names, "experiment"):
-        found = run_experiment(one, seeds, out, quick=quick)
+        try:
+            found = run_experiment(one, seeds, out, quick=quick)
+        except ModuleNotFoundError as error:
+            refuse(str(error))
         print(as_table(found))
         broken += [f"{one.name}: {claim}" for claim in found.broken()]
     if broken:

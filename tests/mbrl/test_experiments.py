@@ -52,6 +52,35 @@ def test_seeds_done_before_are_kept(tmp_path: Path) -> None:
     assert runs == [0, 1, 2, 2]
 
 
+def test_a_page_shows_the_pictures_of_its_own_first_seed(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    for seeds in ((0, 1), (3, 4), (0, 1)):
+        run_experiment(toy([]), seeds, tmp_path)
+        shown = imread(tmp_path / "toy" / "a_map.png")[..., :3]
+        assert round(255 * float(shown.max())) == seeds[0]
+
+
+def test_what_is_not_a_number_is_null_in_json(tmp_path: Path) -> None:
+    run_experiment(toy([]), (0,), tmp_path)
+    text = (tmp_path / "toy.json").read_text()
+    told = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert told["numbers"]["ours"] == {"mean": 1.0, "std": None, "seeds": [1.0]}
+
+
+def test_a_package_that_is_missing_is_one_line_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(seed: int, quick: bool) -> Outcome:
+        raise ModuleNotFoundError("mlxtend is not installed: pip install 'headway[pretrain]'")
+
+    monkeypatch.setattr(experiments, "find_experiments", lambda: [Experiment("toy", "Which?", run, ())])
+    assert main(["experiment", "toy", "--out", str(tmp_path)]) == 2
+    assert (
+        capsys.readouterr().err.strip().endswith("mlxtend is not installed: pip install 'headway[pretrain]'")
+    )
+
+
 def test_a_quick_run_is_no_full_run_and_leaves_it_alone(tmp_path: Path) -> None:
     runs: list[int] = []
     run_experiment(toy(runs), (0,), tmp_path)
