@@ -36,7 +36,7 @@ def test_it_plans_among_frames_the_model_has_learned_from() -> None:
 @pytest.mark.parametrize("variant", ["separated", "vae", "deterministic"])
 def test_it_drives_through_any_model(variant: str) -> None:
     trained = TrainedModel(small_model(variant, dropout=0.1), Uncertainty(STEPS))
-    planner = GradientPlanner(GradientConfig(horizon=STEPS, num_iterations=1))
+    planner = GradientPlanner(GradientConfig(horizon=STEPS, num_iterations=5, learning_rate=0.03))
     how = Imagining(futures=2, masks=2, uncertainty_weight=0.1)
     agent = planning_agent(trained, planner, "planner", how, seed=0)
     replay = Replay([TRAFFIC], 2, history=agent.history, view=VIEW, threads=1)
