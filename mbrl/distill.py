@@ -23,6 +23,7 @@ from envs.recording import Recording
 from envs.windows import Windows
 from mbrl.foresight import Imagining, SeparatedForesight, intended
 from mbrl.futures import follow
+from mbrl.imagination import given
 from mbrl.policy_losses import Loss, discounts, imitation_loss
 from mbrl.policy_rollouts import Blockwise, starts
 from mbrl.policy_training import PolicyTraining
@@ -80,8 +81,7 @@ class Distilled(Blockwise):
             situation.dynamics, situation.cost, situation.state, action_space(context.size), init=begin
         )
         saved = float((self._price(situation, begin) - plan.cost).mean()) / self.config.horizon
-        planned = iter(plan.actions.unbind(1))
-        seen = list(follow(first, lambda _: next(planned), self.config.teaching.followed))
+        seen = follow(first, given(plan.actions), self.config.teaching.followed)
         states = [context, *(state for _, state in seen[:-1])]
         actions = torch.cat([action for action, _ in seen])
         return Context.joined(states), actions, saved

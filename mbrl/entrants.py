@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,11 +165,6 @@ def _gradient(training: PolicyTraining, num_iterations: int = 10) -> Planner[Any
     )
 
 
-def _brief_gradient(training: PolicyTraining) -> Planner[Any]:
-    """Where an iteration unrolls a network."""
-    return _gradient(training, num_iterations=5)
-
-
 def _cem(training: PolicyTraining) -> Planner[Any]:
     return CEM(
         CEMConfig(
@@ -177,9 +173,7 @@ def _cem(training: PolicyTraining) -> Planner[Any]:
     )
 
 
-PAPER_ROW = (
-    "mpur-z-dropout"  # of mbrl.rows: planners through the paper's model have its model, horizon and lambda
-)
+PAPER_ROW = "mpur-z-dropout"  # of mbrl.rows; planners through the paper's model have its model and settings
 
 
 class Planned(NamedTuple):
@@ -206,6 +200,7 @@ class Planned(NamedTuple):
         )
 
 
+_brief_gradient = partial(_gradient, num_iterations=5)  # where an iteration unrolls a network
 PLANNED = {
     "gradient": Planned(_gradient),
     "gradient, U": Planned(_gradient, minds_u=True),

@@ -115,17 +115,16 @@ def along(
     model: ForwardModel[Any], context: Context, actions: Tensor, z: Latents, num_masks: int
 ) -> Trajectory:
     """The trajectory of given actions (B, T, 2) under K masks (mask-major), z of K * B examples."""
-    many, many_actions = context.repeat(num_masks), actions.repeat(num_masks, 1, 1)
-    predictions = [
-        prediction
-        for _, prediction, _ in unroll(
-            model, model.encode(context, num_masks), stepwise(many_actions), stepwise(z), actions.shape[1]
-        )
-    ]
-    images = torch.stack([p.image for p in predictions], 1)
-    poses = torch.stack([p.pose for p in predictions], 1)
-    cost = exact_costs(model.gradient, model.config.view)
-    return Trajectory(images, poses, many_actions, cost(images, poses, many.size))
+    return imagine(
+        model, given(actions), model.encode(context, num_masks), z, actions.shape[1],
+        cost=exact_costs(model.gradient, model.config.view), num_masks=num_masks,
+    )  # fmt: skip
+
+
+def given(actions: Tensor) -> Actor:
+    """Takes actions (B, T, 2) one after the other, whatever it sees."""
+    steps = iter(actions.unbind(1))
+    return lambda _: next(steps)
 
 
 def exact_costs(gradient: Gradient, view: View, *, detach_speed: bool = True) -> CostsOf:

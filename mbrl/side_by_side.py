@@ -70,7 +70,7 @@ def _follow(workers: Sequence[Any], reports: Any, at_once: int) -> None:
             for k in running:
                 if not workers[k].is_alive():
                     since = ended.setdefault(k, time.monotonic())
-                    if time.monotonic() - since > LAST_WORDS:
+                    if time.monotonic() - since > LAST_WORDS and reports.empty():
                         code = workers[k].exitcode
                         raise Failed(f"a worker process ended with code {code}; the same command continues")
             while waiting and len(running) < at_once:
@@ -126,10 +126,8 @@ class _Reports(Counter):
 def _work(index: int, job: Job, threads: int, reports: Any, parent: int) -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us, ...
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # ... and what is begun is closed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us, and what is begun is closed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     try:

@@ -26,7 +26,7 @@ from mbrl.foresight import Imagining, seeds_of
 from mbrl.forward_models.base import ForwardModel
 from mbrl.forward_models.ensemble import num_members
 from mbrl.forward_models.layers import in_bfloat16
-from mbrl.imagination import Trajectory, exact_costs, from_prior, imagine
+from mbrl.imagination import Trajectory, exact_costs, from_prior, given, imagine
 from mbrl.thinning import thinned
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty, disagreement
@@ -94,10 +94,9 @@ class Unrolled(Dynamics):
         if until > self._noise.shape[1]:
             raise ValueError(f"z is of {self._noise.shape[1]} steps; the horizon is longer")
         noise = self._noise[:, state.time : until].repeat_interleave(len(actions) // self.num_futures, 0)
-        taken = iter(actions.unbind(1))
         with thinned(model, masks, seed=self._seed + state.time):
             trajectory = imagine(
-                model, lambda _: next(taken), model.encode(state.context, masks // state.masks),
+                model, given(actions), model.encode(state.context, masks // state.masks),
                 from_prior(model, noise.repeat(masks, 1, 1)), steps, cost=self._cost, num_masks=masks,
             )  # fmt: skip
         assert trajectory.last is not None

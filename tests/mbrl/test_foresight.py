@@ -15,7 +15,7 @@ from agents.policies import Policy, PolicyConfig
 from envs.context import Context
 from envs.replay import Replay
 from mbrl.foresight import Imagining, SeparatedForesight, seeds_of
-from mbrl.imagination import exact_costs, imagine
+from mbrl.imagination import exact_costs, given, imagine
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty, disagreement
 from tests.agents.scenes import clean_traffic
@@ -58,8 +58,8 @@ def as_policies_see_it(
     noise = torch.zeros(len(actions), STEPS, at.model.z_dim)
     found: list[tuple[Tensor, Tensor]] = []
     for vehicles in drawn.vehicles.unflatten(0, (K, M)).unbind(1):
-        futures, taken = replace(drawn, vehicles=vehicles), iter(actions.unbind(1))
-        driven = imagine(futures, lambda _: next(taken), futures.encode(), noise, STEPS, cost=cost)  # noqa: B023
+        futures = replace(drawn, vehicles=vehicles)
+        driven = imagine(futures, given(actions), futures.encode(), noise, STEPS, cost=cost)
         under = futures.under_all_masks(driven)
         u = at.uncertainty(disagreement(under, K))
         total = under.costs.total(at.config.weights.lane, at.config.weights.off_road)

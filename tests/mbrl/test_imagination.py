@@ -19,7 +19,7 @@ from envs.warp import pixel_coordinates
 from envs.world import build_world
 from mbrl.forward_models import Prediction, SeparatedModel, Timing, build
 from mbrl.futures import Futures, foresee
-from mbrl.imagination import Trajectory, exact_costs, imagine, unroll
+from mbrl.imagination import Trajectory, exact_costs, given, imagine, unroll
 from mbrl.imagination import along as along_actions
 from mbrl.uncertainty import dropout_on
 from tests.agents.scenes import Track, along, recording_of
@@ -180,10 +180,7 @@ def test_futures_under_all_masks_are_the_model_s_rollouts_under_these_masks() ->
         torch.manual_seed(3)
         futures = foresee(model, context, z.repeat(3, 1, 1), 4, 3)
     assert not torch.equal(futures.vehicles[0], futures.vehicles[1])
-    calls = iter(actions.unbind(1))
-    driven = imagine(
-        futures, lambda _: next(calls), futures.encode(), z, 4, cost=exact_costs("position", VIEW)
-    )
+    driven = imagine(futures, given(actions), futures.encode(), z, 4, cost=exact_costs("position", VIEW))
     got = futures.under_all_masks(driven)
     vehicles = want.images[:, :, 1:2]  # what stands is the same under every mask
     for a, b in ((got.images, vehicles), (got.poses, want.poses), (got.actions, want.actions)):
@@ -201,10 +198,9 @@ def test_every_mask_s_costs_reach_the_actions() -> None:
     with dropout_on(model):
         futures = foresee(model, random_context(2), torch.zeros(6, 3, 3), 3, 3)
     actions = random_actions(2, 3).requires_grad_()
-    calls = iter(actions.unbind(1))
     driven = imagine(
         futures,
-        lambda _: next(calls),
+        given(actions),
         futures.encode(),
         torch.zeros(2, 3, 3),
         3,

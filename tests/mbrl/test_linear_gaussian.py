@@ -27,7 +27,7 @@ from envs.units import View
 from envs.windows import Windows
 from mbrl.critics import ValueFunction
 from mbrl.forward_models import ForwardModel, Prediction, Timing
-from mbrl.imagination import Trajectory, imagine
+from mbrl.imagination import Trajectory, given, imagine
 from mbrl.model_losses import rollout_error
 from mbrl.model_training import ModelTraining, Stage
 from mbrl.model_uncertainty import fit_uncertainty
@@ -160,8 +160,7 @@ def driven_by(gains: Tensor, model: Linear, start: Context, z: Tensor, num_masks
 
 def driven_along(actions: Tensor, start: Context, z: Tensor, cost: Any = quadratic) -> Trajectory:
     """Actions (B, steps, 2), decided beforehand."""
-    steps = iter(actions.unbind(1))
-    return imagine(Linear(), lambda c: next(steps), start, z, actions.shape[1], cost=cost)
+    return imagine(Linear(), given(actions), start, z, actions.shape[1], cost=cost)
 
 
 def riccati(of_state: Sequence[Tensor], of_action: Sequence[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from envs.costs import Costs
 from envs.units import View
 from mbrl.forward_models import Prediction, SeparatedModel
 from mbrl.futures import foresee
-from mbrl.imagination import Trajectory, along, exact_costs, imagine
+from mbrl.imagination import Trajectory, along, exact_costs, given, imagine
 from mbrl.uncertainty import Terms, Uncertainty, disagreement, dropout_on
 from tests.mbrl.small import VARIANTS, VIEW, random_actions, random_context, small_model
 
@@ -133,9 +133,8 @@ def test_futures_of_several_masks_disagree_in_costs_but_not_in_the_ego_s_motion(
     torch.manual_seed(0)
     with dropout_on(model):
         futures = foresee(model, random_context(6), z.repeat(3, 1, 1), 3, 3)
-    actions = iter(random_actions(6).unbind(1))
     driven = imagine(
-        futures, lambda _: next(actions), futures.encode(), z, 3, cost=exact_costs("position", VIEW)
+        futures, given(random_actions(6)), futures.encode(), z, 3, cost=exact_costs("position", VIEW)
     )
     terms = disagreement(futures.under_all_masks(driven), 3)
     assert (terms.image > 0).all()

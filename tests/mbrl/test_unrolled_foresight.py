@@ -15,7 +15,7 @@ from agents.policies import Policy, PolicyConfig
 from envs.context import Context
 from envs.replay import Replay
 from mbrl.foresight import Imagining, seeds_of
-from mbrl.imagination import exact_costs, from_prior, imagine
+from mbrl.imagination import exact_costs, from_prior, given, imagine
 from mbrl.policy_losses import mpur_loss
 from mbrl.policy_training import PolicyTraining
 from mbrl.thinning import thinned
@@ -66,10 +66,9 @@ def test_j_is_the_loss_of_policy_training_under_the_same_masks() -> None:
     actions = random_actions(B, STEPS)
     of_z, of_masks = seeds_of(SEED)
     noise = model.model.noise(1, STEPS, like=actions, generator=torch.Generator().manual_seed(of_z))
-    given = iter(actions.unbind(1))
     with thinned(model.model, K, of_masks):
         trajectory = imagine(
-            model.model, lambda _: next(given), model.model.encode(context, K),
+            model.model, given(actions), model.model.encode(context, K),
             from_prior(model.model, noise.expand(K * B, -1, -1)), STEPS, cost=exact_costs("pixels", VIEW), num_masks=K,
         )  # fmt: skip
     config = PolicyTraining(gamma=1.0, masks=K, uncertainty_weight=LAMBDA, off_road_weight=1.0)
