@@ -4,8 +4,7 @@
   the memory of a rollout through a frozen model.
 - Under `shared_weights` a weight is cast once for all steps, and its gradient is computed from many steps at once: of a
   few examples it costs as much as of many where the weight is larger than they are.
-- In bfloat16 on a processor, gradients of a convolution's weight are computed in float32, and a transposed convolution
-  as the gradient of a convolution: oneDNN has slow kernels for the others.
+- A transposed convolution is computed as the gradient of a convolution: oneDNN has slow kernels for it in bfloat16.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-ENOUGH = 64  # examples for a gradient of a weight
 CHANNELS_LAST = torch.channels_last
 
 M = TypeVar("M", bound=nn.Module)
@@ -34,6 +32,7 @@ class Layer(nn.Module):
     weight: Tensor
     bias: Any
     shared: Shared | None = None
+    enough = 64  # examples for a gradient of its weight
 
     def dtype(self, x: Tensor) -> torch.dtype:
         """What it computes in: what autocast says, or the type of its weight."""
@@ -65,7 +64,7 @@ class Conv2d(nn.Conv2d, Layer):
         return y
 
     def gradient(self, x: Tensor, slope: Tensor) -> Tensor:
-        return conv2d_weight(_exact(x), self.weight.shape, _exact(slope), self.stride, self.padding)
+        return conv2d_weight(x, self.weight.shape, slope, self.stride, self.padding)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d, Layer):
@@ -82,11 +81,13 @@ class ConvTranspose2d(nn.ConvTranspose2d, Layer):
         return y
 
     def gradient(self, x: Tensor, slope: Tensor) -> Tensor:
-        return conv2d_weight(_exact(slope), self.weight.shape, _exact(x), self.stride, self.padding)
+        return conv2d_weight(slope, self.weight.shape, x, self.stride, self.padding)
 
 
 class Linear(nn.Linear, Layer):
     """torch's."""
+
+    enough = 1024  # they are small
 
     def forward(self, x: Tensor) -> Tensor:
         if self.shared is None:
@@ -147,7 +148,7 @@ class _Uses:
 
     def add(self, x: Tensor, slope: Tensor) -> None:
         self.waiting.append((x, slope))
-        if sum(len(x) for x, _ in self.waiting) >= ENOUGH:
+        if sum(len(x) for x, _ in self.waiting) >= self.layer.enough:
             self._sum_up()
 
     def take(self) -> tuple[Tensor | None, ...]:
@@ -265,7 +266,3 @@ def _now_or_later(ctx: Any, x: Tensor | None, slope: Tensor) -> tuple[Tensor | N
 
 def _of_bias(slope: Tensor) -> Tensor:
     return slope.sum([axis for axis in range(slope.dim()) if axis != 1])
-
-
-def _exact(x: Tensor) -> Tensor:
-    return x.float() if x.device.type == "cpu" and x.dtype == torch.bfloat16 else x
