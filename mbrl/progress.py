@@ -67,8 +67,7 @@ class Progress(Counter):
             self._bar = _bars.take()
             self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, text="")
         else:
-            resumed = f", {self.done} of them done before" if self.done else ""
-            self._print(f"{self.what}: {self.total} {self.unit}{resumed}")
+            self._print(f"{self.what}: {self.done} of {self.total} {self.unit}")
         return self
 
     def advance(self, count: int = 1, **numbers: float) -> None:

@@ -29,7 +29,7 @@ def test_plain_lines_are_rare_and_complete(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "counting sheep: 100 sheep",
+        "counting sheep: 0 of 100 sheep",
         "counting sheep: 40 of 100 sheep (40 %), 4 sheep/s, 15 s left, loss 0.5",
         "counting sheep: 80 of 100 sheep (80 %), 4 sheep/s, 5 s left, loss 0.5",
         "counting sheep: done after 25 s, loss 0.5",
@@ -74,10 +74,10 @@ def test_each_stage_has_its_own_lines(clock: SimpleNamespace, capsys: pytest.Cap
                 report(what, done, 60)
                 clock.now += 6
     assert capsys.readouterr().err.splitlines() == [
-        "human: 60 cars",
+        "human: 0 of 60 cars",
         "human: 60 of 60 cars (100 %), 5 cars/s, 0 s left",
         "human: done after 18 s",
-        "policy: 60 cars",
+        "policy: 0 of 60 cars",
         "policy: 60 of 60 cars (100 %), 5 cars/s, 0 s left",
         "policy: done after 18 s",
     ]
