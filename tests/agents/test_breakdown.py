@@ -111,6 +111,7 @@ def test_a_failure_was_avoidable_if_somebody_drove_that_car_home(evaluation: Eva
     assert endings(twice, numbers == 7)[0] == Ending("all", 6, 2)
 
 
+@pytest.mark.slow
 def test_who_knows_the_future_goes_along_in_a_queue_that_slows_down(tmp_path, capsys) -> None:
     """Three cars, 20 m apart, go over from 10 to 6 m/s; who keeps its speed collides, but for the first.
 
@@ -126,6 +127,7 @@ def test_who_knows_the_future_goes_along_in_a_queue_that_slows_down(tmp_path, ca
     assert "| failed drives | number | avoidable |\n| --- | --- | --- |\n| all | 2 | 2 |" in said
 
 
+@pytest.mark.slow
 def test_the_script_says_it_in_markdown(evaluation: Evaluation, tmp_path, capsys) -> None:
     path = tmp_path / "scene.parquet"
     write_parquet(evaluation.recordings[0], path)

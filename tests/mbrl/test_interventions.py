@@ -17,6 +17,7 @@ from tests.mbrl.small import random_context
 from tests.toys import orderly_traffic
 
 
+@pytest.mark.slow
 def test_every_model_is_trained_and_asked_about_every_acceleration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

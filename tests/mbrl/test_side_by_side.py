@@ -39,6 +39,7 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(side_by_side, "available_threads", lambda: 2)
 
 
+@pytest.mark.slow
 def test_each_job_has_a_process_and_an_error_is_raised_here_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="b: does not fit"):
         run_together([Job(write_pid, (tmp_path / "a",)), Job(refuse, (tmp_path / "b",))])
@@ -100,6 +101,7 @@ def refuse_once_the_other_began(path: Path, progress: Any) -> None:
     raise InputError("does not fit", path=path)
 
 
+@pytest.mark.slow
 def test_who_is_ended_closes_what_it_began(tmp_path: Path) -> None:
     jobs = [Job(close_when_ended, (tmp_path / "a",)), Job(refuse_once_the_other_began, (tmp_path / "b",))]
     with pytest.raises(InputError, match="b: does not fit"):

@@ -122,6 +122,7 @@ def counting_text(num: int, seed: int) -> torch.Tensor:
     return torch.where(place < length, 3 + (start + place) % 20, 0)
 
 
+@pytest.mark.slow
 def test_hidden_words_are_guessed_from_their_neighbours_and_shown(tmp_path: Path) -> None:
     words = (*SPECIAL, *(f"w{k}" for k in range(20)))
     data = PretrainData("text", counting_text(400, 0), counting_text(100, 1), words)

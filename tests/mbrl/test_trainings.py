@@ -68,6 +68,7 @@ def test_time_is_added_up_over_interruptions_but_not_for_finding_it_finished(
     assert spent == [40.0, 47.0, 47.0]
 
 
+@pytest.mark.slow
 def test_runs_without_rl_do_not_import_stable_baselines3() -> None:
     code = "import sys, mbrl.demo, mbrl.reproduce; sys.exit('stable_baselines3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

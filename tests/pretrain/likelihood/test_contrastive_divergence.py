@@ -136,6 +136,7 @@ def test_a_machine_learns_what_independent_coins_cannot() -> None:
     assert surprise < 0.7 * -float(Coins.like(data).log_prob(data).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cd-langevin", "cd-hmc", "pcd-hmc"])
 def test_chains_that_follow_the_gradient_teach_a_gaussian_its_precision(how: str) -> None:
     draw = generator()
