@@ -1,7 +1,7 @@
-"""The benchmark: everybody on the same cars, under three kinds of traffic, with what each consumed beside it.
+"""The benchmark: everybody on the same cars, under three kinds of traffic, and in scenes from elsewhere.
 
-What is trained, and what was driven, stays in the folder; the same command goes on. Test cars are driven once, when all
-are trained; policies are selected on validation cars while they train.
+Beside each stands what it consumed. What is trained, and what was driven, stays in the folder; the same command goes
+on. Test cars are driven once, when all are trained; policies are selected on validation cars while they train.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import numpy as np
 
 from agents import Agent
 from agents.driving import latest
-from agents.evaluate import Evaluation
+from agents.evaluate import Evaluation, cars_of
 from envs.drives import find_drives
-from envs.formats import read_parquet
+from envs.errors import InputError
+from envs.formats import read, read_parquet
 from envs.formats.atomic import atomic_path
 from envs.recording import Recording, Split
 from envs.replay import Replay
@@ -45,6 +46,7 @@ CONDITIONS: dict[Condition, dict[str, Any]] = {
     "reactive": {"traffic": "reactive"},
     "perturbed": {"perturbed": True},
 }
+SCENES = "scenes"
 HUMAN = "human"
 LATENCY_FILE = "latency.json"
 LATENCY_CALLS = 24
@@ -60,6 +62,14 @@ class Setting(NamedTuple):
     split: Split = "test"
     max_cars: int | None = None
     device: str = "cpu"
+    scenes: tuple[Path, ...] = ()  # of other roads, of any format: nobody learns from them
+
+
+class Cars(NamedTuple):
+    """Some that everybody drives, and among what traffic."""
+
+    files: tuple[Path, ...]
+    options: dict[str, Any]  # of agents.evaluate
 
 
 def benchmark(
@@ -76,7 +86,7 @@ def benchmark(
         only: names of entrants; all by default. The human always drives, to say which cars can be driven.
         run_jobs: what runs independent jobs: side by side on this machine, or on a cluster (mbrl.on_ray).
     Raises:
-        InputError: there is no such entrant, or the folder holds a run of another setting.
+        InputError: there is no such entrant, the folder holds a run of another setting, or there are no cars to drive.
     """
     everybody = entrants(setting.preset, setting.rl_steps)
     chosen = choose(everybody, [*only, HUMAN] if only else (), "entrant")
@@ -84,18 +94,20 @@ def benchmark(
         setting.out, [read_parquet(path) for path in setting.files], preset=setting.preset,
         rl_steps=setting.rl_steps, split=setting.split, max_cars=setting.max_cars,
     )  # fmt: skip
+    cars: dict[str, Cars] = {condition: _recorded(setting, condition) for condition in conditions}
+    if setting.scenes:
+        cars[SCENES] = _in_scenes(setting)
     plan = {seed_folder(setting.out, seed): _trainings(setting, seed, chosen) for seed in seeds}
     train_all(plan, setting.files, run=run_jobs, device=setting.device, tracking_root=setting.out)
     drivers = [(entrant, seed) for entrant in chosen for seed in entrant.seeds(seeds)]
-    driving = {condition: _drivers(setting, drivers, condition) for condition in conditions}
-    options = {condition: _options(setting, condition) for condition in conditions}
-    run_jobs([job for condition in conditions
-              for job in still_to_drive(driving[condition], setting.files, **options[condition])])  # fmt: skip
+    driving = {condition: _drivers(setting, drivers, condition) for condition in cars}
+    run_jobs([job for condition, (files, options) in cars.items()
+              for job in still_to_drive(driving[condition], files, **options)])  # fmt: skip
     for entrant, seed in drivers:  # nothing else runs now
         _time(setting, entrant, seed)
     evaluations: dict[str, Evaluation] = {
-        condition: gathered(driving[condition], setting.files, **options[condition])
-        for condition in conditions
+        condition: gathered(driving[condition], files, **options)
+        for condition, (files, options) in cars.items()
     }
     return write_benchmark(setting.out, evaluations, chosen, _costs(setting, drivers))
 
@@ -106,9 +118,7 @@ def _trainings(setting: Setting, seed: int, chosen: Sequence[Entrant]) -> list[T
     return with_needs(trainings(setting.preset, seed, setting.rl_steps), wanted)
 
 
-def _drivers(
-    setting: Setting, drivers: Sequence[tuple[Entrant, int | None]], condition: Condition
-) -> list[Driver]:
+def _drivers(setting: Setting, drivers: Sequence[tuple[Entrant, int | None]], condition: str) -> list[Driver]:
     return [
         Driver(
             entrant.name, seed, _drives_folder(setting.out, seed) / f"{entrant.name}, {condition}.npz",
@@ -118,9 +128,26 @@ def _drivers(
     ]  # fmt: skip
 
 
-def _options(setting: Setting, condition: Condition) -> dict[str, Any]:
-    """Of agents.evaluate."""
-    return {"split": setting.split, "max_cars": setting.max_cars, **CONDITIONS[condition]}
+def _recorded(setting: Setting, condition: Condition) -> Cars:
+    """Those of the recordings, in a kind of traffic."""
+    options = {"split": setting.split, "max_cars": setting.max_cars, **CONDITIONS[condition]}
+    return Cars(setting.files, options)
+
+
+def _in_scenes(setting: Setting) -> Cars:
+    """All that scenes have: these are too short for a history.
+
+    Raises:
+        InputError: they have none, or frames that are not as far apart as those of the recordings.
+    """
+    scenes, dt = [read(path) for path in setting.scenes], read_parquet(setting.files[0]).dt
+    for path, scene in zip(setting.scenes, scenes, strict=True):
+        if scene.dt != dt:
+            raise InputError(
+                f"its frames are {scene.dt:g} s apart, those of the recordings {dt:g} s", path=path
+            )
+    cars_of(scenes, "all", history=1, names=[path.name for path in setting.scenes])
+    return Cars(setting.scenes, {"split": "all", "history": 1, "max_cars": setting.max_cars})
 
 
 def _drives_folder(out: Path, seed: int | None) -> Path:

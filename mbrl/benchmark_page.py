@@ -23,6 +23,7 @@ TRAFFIC = {
     "blind": "The others follow the recording and do not react.",
     "reactive": "The others brake (IDM) when the car cuts in.",
     "perturbed": "As blind, but every drive starts a little ahead, behind or beside, faster or slower than recorded.",
+    "scenes": "As blind, with all cars of recordings from which nobody learned.",
 }
 Data = Mapping[str, Any]
 
@@ -57,10 +58,21 @@ def write_benchmark(
     return data
 
 
+def cars(data: Data) -> str:
+    """Which are driven."""
+    conditions = data["conditions"]
+    main = next(iter(conditions.values()))
+    said = f"{main['cars']} {main['split']} cars of {main['recording']}"
+    if scenes := conditions.get("scenes"):
+        said += f", and {scenes['cars']} of {len(scenes['recordings'])} scenes"
+    return said
+
+
 def header(data: Data) -> list[str]:
     """Of the table."""
     return [
-        "driver", *(f"success %, {condition}" for condition in data["conditions"]), "box less 1 m %", "at fault",
+        "driver", *(f"success %, {condition}" for condition in data["conditions"]),
+        *(f"box less 1 m %, {condition}" for condition in data["conditions"]), "at fault",
         "speed vs human", "environment steps", "training", "ms per decision",
     ]  # fmt: skip
 
@@ -72,7 +84,7 @@ def cells(data: Data, entrant: Data) -> list[str]:
     return [
         entrant["name"],
         *(with_interval(row["success"], row["success_ci"], scale=100) for row in rows),
-        number(main["success_box_less_1m"], 1, scale=100),
+        *(number(row["success_box_less_1m"], 1, scale=100) for row in rows),
         f"{main['collisions_at_fault']} of {main['collisions']}",
         number(main["speed_vs_human"], 2),
         f"{entrant['environment_steps']:,}",
@@ -91,12 +103,8 @@ def kinds(data: Data) -> dict[str, list[Data]]:
 
 def markdown(data: Data) -> str:
     """The table, a section for each kind of drivers."""
-    first = next(iter(data["conditions"].values()))
     names = header(data)
-    lines = [
-        f"{first['cars']} {first['split']} cars of {first['recording']}; 95 % intervals over cars and seeds.",
-        "",
-    ]
+    lines = [f"{cars(data)}; 95 % intervals over cars and seeds.", ""]
     lines += [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for kind, entrants in kinds(data).items():
         lines.append(f"| **{kind}** |" + " |" * (len(names) - 1))
@@ -106,7 +114,6 @@ def markdown(data: Data) -> str:
 
 def html(data: Data) -> str:
     """The page: the table and three charts."""
-    first = next(iter(data["conditions"].values()))
     note = " ".join(f"{condition}: {TRAFFIC[condition]}" for condition in data["conditions"])
     tables = [
         card(table(header(data), [[escape(cell) for cell in cells(data, e)] for e in entrants]), title=kind)
@@ -114,7 +121,7 @@ def html(data: Data) -> str:
     ]
     parts = [
         f"<h1>{TITLE}</h1>",
-        f"<p class=headline>{first['cars']} {first['split']} cars of {escape(first['recording'])}</p>",
+        f"<p class=headline>{escape(cars(data))}</p>",
         section("Success", *tables, note=note + " Intervals of 95 %, over cars and seeds."),
         section(
             "Success against time per decision",

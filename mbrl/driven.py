@@ -16,7 +16,7 @@ from agents import Agent, Human
 from agents.evaluate import Evaluation, Run, evaluate
 from agents.outcome_files import load_outcomes, save_outcomes
 from envs.errors import InputError
-from envs.formats import read_parquet
+from envs.formats import read
 from mbrl.progress import MakeCounter
 from mbrl.side_by_side import Job
 
@@ -35,7 +35,7 @@ def still_to_drive(drivers: Sequence[Driver], files: Sequence[Path], **options: 
     """A job for each whose drives are not there yet.
 
     Args:
-        files: the recordings.
+        files: the recordings, of any format.
         options: of agents.evaluate.
     """
     return [Job(_drive, (driver, files, options)) for driver in drivers if not driver.file.exists()]
@@ -72,5 +72,5 @@ def _drive(driver: Driver, files: Sequence[Path], options: dict[str, Any], progr
 
 
 def _evaluate(agent: Agent, files: Sequence[Path], options: dict[str, Any]) -> Evaluation:
-    recordings = [read_parquet(path) for path in files]
+    recordings = [read(path) for path in files]
     return evaluate([agent], recordings, names=[path.name for path in files], **options)

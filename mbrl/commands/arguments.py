@@ -24,7 +24,9 @@ OwnRecordings = Annotated[UseAppendAction[tuple[tuple[Path, ...], ...]], arg(met
 Agents = Annotated[
     UseAppendAction[tuple[str, ...]], arg(metavar="AGENT", help_behavior_hint="(required, repeatable)")
 ]
+Scenes = Annotated[tuple[Path, ...], arg(metavar="FILE|DIR...")]
 Device = Annotated[str, arg(metavar="cpu|cuda")]
+SCENE_SUFFIXES = ".xml", ".parquet"  # of CommonRoad, and headway's own
 
 
 def refuse(what: str, path: Path | None = None) -> NoReturn:
@@ -68,6 +70,22 @@ def all_files(recording: tuple[tuple[Path, ...], ...]) -> list[Path]:
     """The files of every --recording, in order: `--recording A B --recording C` is A, B, C."""
     files = [path for group in recording for path in group]
     require_some(files, "--recording")
+    return each_once(files)
+
+
+def all_scenes(given: Sequence[Path]) -> list[Path]:
+    """The files that are named, and those in folders that are named."""
+    require_readable(*given)
+    return each_once([file for path in given for file in (_held(path) if path.is_dir() else [path])])
+
+
+def _held(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.suffix in SCENE_SUFFIXES)
+    return files or refuse(f"holds no scene: no file of {' or '.join(SCENE_SUFFIXES)}", folder)
+
+
+def each_once(files: list[Path]) -> list[Path]:
+    """The same; refuse what cannot be read, or is there twice."""
     require_readable(*files)
     places = [path.resolve() for path in files]
     for path, place in zip(files, places, strict=True):

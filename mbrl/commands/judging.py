@@ -13,7 +13,10 @@ from mbrl.commands.arguments import (
     Device,
     OwnRecordings,
     Recordings,
+    Scenes,
     all_files,
+    all_scenes,
+    each_once,
     read_all,
     refuse,
     require_device,
@@ -71,6 +74,7 @@ def evaluate(
 def benchmark(
     recording: Recordings,
     out: Annotated[Path, arg(metavar="DIR")],
+    scenes: Scenes = (),
     preset: Literal["quick", "debug"] = "quick",
     seeds: tuple[int, ...] = (0, 1, 2),
     entrants: tuple[str, ...] = (),
@@ -86,6 +90,8 @@ def benchmark(
     Args:
         recording: recordings to learn from and to drive in.
         out: folder for everything; if it holds an interrupted run, that run goes on.
+        scenes: recordings from elsewhere (CommonRoad, Parquet), or folders of them, to drive in without learning from
+            them; all their cars, from their first frame, in blind traffic.
         preset: quick (two cores, hours), debug (minutes).
         seeds: what learns is trained once for each.
         entrants: who takes part; all by default. A wrong name lists them.
@@ -97,7 +103,8 @@ def benchmark(
         ray: train and drive as Ray tasks (needs `pip install headway[ray]`), see `headway reproduce`.
         device: where networks are trained and run.
     """
-    files = all_files(recording)
+    files, elsewhere = all_files(recording), all_scenes(scenes)
+    each_once([*files, *elsewhere])
     for what, given in (("--seeds", seeds), ("--traffic", traffic)):
         require_some(given, what)
     require_folder(out)
@@ -110,7 +117,7 @@ def benchmark(
     run = run_together
     if ray:
         from mbrl.on_ray import run_on_ray as run
-    setting = Setting(out, tuple(files), preset, rl_steps, split, max_cars, device)
+    setting = Setting(out, tuple(files), preset, rl_steps, split, max_cars, device, tuple(elsewhere))
     run_all(setting, seeds=seeds, only=entrants, conditions=traffic, run_jobs=run)
     print((out / TABLE_FILE).read_text())
 

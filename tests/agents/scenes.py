@@ -25,7 +25,7 @@ class Track(NamedTuple):
     first: int = 0
 
 
-def recording_of(*tracks: Track, site: Site | None = None) -> Recording:
+def recording_of(*tracks: Track, site: Site | None = None, dt: float = 0.1) -> Recording:
     """Tracks on a four-lane road, taken over at x = 60 m, with the goal at x = 260 m."""
     return Recording.from_tracks(
         site=site or straight_site(),
@@ -35,6 +35,7 @@ def recording_of(*tracks: Track, site: Site | None = None) -> Recording:
         y=np.concatenate([np.broadcast_to(t.y, t.x.shape) for t in tracks]),
         length=4.0,
         width=2.0,
+        dt=dt,
     )
 
 

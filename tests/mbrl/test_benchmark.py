@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents import NoAction
+from agents import Human, NoAction
 from agents.evaluate import evaluate
 from agents.metrics import Outcomes
 from agents.outcome_files import load_outcomes, save_outcomes
-from agents.results import row_of
+from agents.results import results, row_of
+from agents.rules import RuleDriver, RulesConfig
 from envs.errors import InputError
 from envs.formats import write_parquet
 from mbrl import benchmark as module
@@ -30,7 +32,7 @@ from mbrl.presets import policy_training
 from mbrl.progress import Counter
 from mbrl.side_by_side import Job
 from mbrl.train_policy import train_policy
-from tests.agents.scenes import clean_traffic
+from tests.agents.scenes import Track, along, clean_traffic, recording_of, still, without_goal
 from tests.mbrl.runs import Notebook, notebook
 
 __all__ = ["notebook"]  # a fixture
@@ -135,6 +137,53 @@ def test_the_chart_of_a_front_leaves_out_what_it_cannot_place() -> None:
     assert [f">{name}<" in chart for name in "abcd"] == [True, True, True, False]
     assert chart.count("font-weight") == 2, "a and b are the front"
     assert "no finite value" in front_chart({"d": (0.0, 1.0)}, x_label="", y_label="")
+
+
+def test_scenes_are_driven_from_their_first_frame(tmp_path: Path) -> None:
+    """Also those that are named when all else was driven."""
+    traffic, out = tmp_path / "traffic.parquet", tmp_path / "out"
+    write_parquet(clean_traffic(num_cars=60), traffic)
+    setting = Setting(out, (traffic,), "debug", max_cars=3)
+    run = partial(benchmark, only=["idm"], conditions=("blind",), run_jobs=in_this_process)
+    without = run(setting)
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    elsewhere = [without_goal(clean_traffic(num_cars=num, seed=num)) for num in (20, 30)]
+    scenes = tuple(tmp_path / f"{k}.parquet" for k in range(2))
+    for scene, path in zip(elsewhere, scenes, strict=True):
+        write_parquet(scene, path)
+    found = run(setting._replace(scenes=scenes))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert found["conditions"]["blind"] == without["conditions"]["blind"]
+    assert list(found["conditions"]) == ["blind", "scenes"]
+    names = [path.name for path in scenes]
+    idm = RuleDriver(RulesConfig(rules="idm"))
+    alone = results(evaluate([Human(), idm], elsewhere, names=names, split="all", history=1, max_cars=3))
+    there = found["conditions"]["scenes"]
+    assert [there[key] for key in ("recordings", "dropped")] == [
+        alone[key] for key in ("recordings", "dropped")
+    ]
+    for name in ("human", "idm"):
+        timed = {"seconds_per_action": 0.0}
+        assert row_of(there, name) | timed == row_of(alone, name) | timed
+    text = (out / "benchmark.md").read_text()
+    assert text.startswith("3 test cars of traffic.parquet, and 3 of 2 scenes; 95 % intervals")
+    assert "| success %, blind | success %, scenes | box less 1 m %, blind | box less 1 m %, scenes |" in text
+    assert "As blind, with all cars" in (out / "benchmark.html").read_text()
+
+
+def test_scenes_that_cannot_be_driven_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.parquet" for name in ("traffic", "slower", "brief")]
+    slower = recording_of(Track(1, along(10.0), still() + 4), dt=0.2)
+    brief = recording_of(Track(1, along(10.0, num=20), still(20) + 4))
+    for path, recording in zip(files, (clean_traffic(), slower, brief), strict=True):
+        write_parquet(recording, path)
+    setting = Setting(tmp_path / "out", (files[0],), "debug")
+    for path, said in (
+        (files[1], "frames are 0.2 s apart, those of the recordings 0.1"),
+        (files[2], "no car of"),
+    ):
+        with pytest.raises(InputError, match=said):
+            benchmark(setting._replace(scenes=(path,)), only=["mpur"])
 
 
 @pytest.mark.slow

@@ -293,6 +293,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "benchmark --recording {file} --out {tmp}/o --seeds 0 1 0",
         "benchmark --recording {file} --out {tmp}/o --max-cars 0",
         "benchmark --recording {file} --out {tmp}/o --rl-steps 0",
+        "benchmark --recording {file} --out {tmp}/o --scenes {tmp}/none.xml",
+        "benchmark --recording {file} --out {tmp}/o --scenes {file}",
+        "benchmark --recording {file} --out {tmp}/o --scenes {tmp} --entrants idm",
+        "benchmark --recording {file} --out {tmp}/o --scenes {empty}",
         "view {file} --mp4 {tmp}/v.gif",
         "view {file} --mp4 {tmp}/v.mp4 --seconds 0",
     ],
@@ -302,7 +306,9 @@ def test_bad_arguments_get_one_line(
 ) -> None:
     text = tmp_path / "text.parquet"
     text.write_text("no recording")
-    assert main(arguments.format(tmp=tmp_path, file=file, text=text).split()) == 2
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(arguments.format(tmp=tmp_path, file=file, text=text, empty=empty).split()) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert only_line(err).startswith("headway: error: ")
