@@ -114,14 +114,14 @@ def model_step(
     """The loss of one update of the forward model, backward done: squared error of an unroll, and 1e-6 KL per step."""
     network.train()
     seen, vectors = context.images, network.vector_normaliser(motion(context.poses))
-    loss, steps = torch.zeros(()), actions.shape[1]
+    loss, steps = actions.new_zeros(()), actions.shape[1]
     for t in range(steps):
         true_u = network.vector_normaliser(motion(poses[:, t]))
         encoded = network.encode(seen, vectors)
         mu, log_var = network.posterior(encoded, images[:, t], true_u)
         zeros = torch.zeros_like(mu)
         z = reparameterise(mu, log_var, torch.randn_like(mu))
-        dropped = torch.rand(len(z), 1) < z_dropout
+        dropped = torch.rand(len(z), 1, device=z.device) < z_dropout
         out, change = network.decode(encoded, actions[:, t], torch.where(dropped, torch.randn_like(z), z))
         image, u = network.image(out, seen[:, -1]), vectors[:, -1] + change
         seen, vectors = (
@@ -177,7 +177,7 @@ def policy_step(
         for part in zip(*((r.images, motion(r.poses), r.cost) for r in under), strict=True)
     )
     uncertainty = images.sum((-3, -2, -1)) + vectors.sum(-1) + cost
-    discount = gamma ** torch.arange(z.shape[1])
+    discount = gamma ** torch.arange(z.shape[1], device=z.device)
     loss = (discount * driven.cost).mean() + 0.5 * uncertainty.mean()
     loss.backward()
     return loss.detach()

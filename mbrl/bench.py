@@ -51,15 +51,19 @@ class ReplayBench:
     threads: int | None = None  # all available
 
 
-def run_bench(name: str) -> dict[str, Any]:
+def run_bench(name: str, device: str = "cpu") -> dict[str, Any]:
     """The numbers of one benchmark.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is none of that name, or it is not measured on such a device.
     """
     if name not in BENCHES:
         raise InputError(f"unknown benchmark {name!r}; there is: {', '.join(sorted(BENCHES))}")
-    return BENCHES[name]()
+    if device == "cpu":
+        return BENCHES[name]()
+    if name != "imagination":
+        raise InputError(f"{name} is measured on the CPU only: leave --device out")
+    return bench_imagination(device=device)
 
 
 def as_text(results: dict[str, Any], prefix: str = "") -> str:

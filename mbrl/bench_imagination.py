@@ -1,7 +1,7 @@
 """How fast the models imagine, against the same steps written plainly (benchmarks/naive_imagination.py).
 
-Each kind of step has a process of its own, so that memory is weighed alone: python -m mbrl.bench_imagination SIZE WHAT.
-They take turns, so that what else the machine does befalls all of them; the best turn of each counts.
+Each kind of step has a process of its own, so that memory is weighed alone: python -m mbrl.bench_imagination SIZE WHAT
+DEVICE. They take turns, so that what else the machine does befalls all of them; the best turn of each counts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from agents.policies import Policy
 from envs.context import Context, Recorded, context_of_windows
@@ -37,6 +38,7 @@ from mbrl.uncertainty import Uncertainty
 Size = Literal["paper", "quick", "debug"]
 BATCH = {"paper": 6, "quick": 16, "debug": 2}
 TURNS = {"paper": 3, "quick": 5, "debug": 1}  # after a warm-up
+MATMUL = {"cpu": 2048, "cuda": 8192}  # rows of the square matrices whose product says what a device can do
 
 
 class Setting(NamedTuple):
@@ -49,20 +51,24 @@ class Setting(NamedTuple):
     windows: Windows
     context: Context
     noise: Tensor
+    device: str
 
 
-def bench_imagination(sizes: tuple[Size, ...] = ("paper", "quick")) -> dict[str, Any]:
+def bench_imagination(sizes: tuple[Size, ...] = ("paper", "quick"), device: str = "cpu") -> dict[str, Any]:
     """Seconds of a training step of the paper's model and of a policy through it, and ratios to the plain steps."""
-    results: dict[str, Any] = {"machine": machine_facts()}  # before it is busy with this
+    machine = machine_facts() | device_facts(device)  # before it is busy with this
+    results: dict[str, Any] = {"machine": machine}
     for size in sizes:
-        turns = _in_turns(size)
+        turns = _in_turns(size, device)
         best = {what: min(turn["seconds"] for turn in of) for what, of in turns.items()}
         policy, naive, frames = (turns[what][-1] for what in ("policy", "naive-policy", "frames"))
+        flops_per_s = {what: turns[what][-1]["flops"] / best[what] for what in ("model", "matmul")}
         results[size] = {
             "model_step_s": round(best["model"], 4),
             "policy_step_s": round(best["policy"], 4),
             "imagined_frames_per_s": round(frames["frames"] / best["frames"], 1),
             "peak_rss_mb": round(policy["rss_mb"]),
+            "matmul_share": round(flops_per_s["model"] / flops_per_s["matmul"], 3),
             "model_step_ratio": round(best["naive-model"] / best["model"], 2),
             "policy_step_ratio": round(best["naive-policy"] / best["policy"], 2),
             "memory_ratio": round(policy["step_mb"] / max(naive["step_mb"], 1), 3),
@@ -75,17 +81,17 @@ def bench_imagination(sizes: tuple[Size, ...] = ("paper", "quick")) -> dict[str,
 Turn = dict[str, float]
 
 
-def _in_turns(size: Size) -> dict[str, list[Turn]]:
+def _in_turns(size: Size, device: str) -> dict[str, list[Turn]]:
     """What each kind of step found in its turns."""
     with ExitStack() as stack:
-        processes = {what: stack.enter_context(_started(size, what)) for what in STEPS}
+        processes = {what: stack.enter_context(_started(size, what, device)) for what in STEPS}
         turns = [{what: _turn(process) for what, process in processes.items()} for _ in range(TURNS[size])]
     return {what: [turn[what] for turn in turns] for what in STEPS}
 
 
-def _started(size: Size, what: str) -> subprocess.Popen[str]:
+def _started(size: Size, what: str, device: str) -> subprocess.Popen[str]:
     """A process that has warmed up."""
-    command = [sys.executable, "-m", "mbrl.bench_imagination", size, what]
+    command = [sys.executable, "-m", "mbrl.bench_imagination", size, what, device]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     _turn(process)
@@ -105,21 +111,46 @@ def _turn(process: subprocess.Popen[str]) -> Turn:
     return found
 
 
-def measure(size: Size, what: str, turns: Iterable[object]) -> Iterator[Turn]:
-    """For each turn, the seconds of a step, and the memory it and those before it took."""
-    setting = prepare(size)
+def measure(size: Size, what: str, turns: Iterable[object], device: str = "cpu") -> Iterator[Turn]:
+    """For each turn, the seconds of a step, and the memory it and those before it took.
+
+    Where matrix work is compared, its multiplications and additions are counted in the first turn, a warm-up.
+    """
+    setting = prepare(size, device)
     step = STEPS[what](setting)
     frames = setting.noise.shape[1] * len(setting.context.size) * setting.training.masks
-    before = peak_rss_mb()
-    for _ in turns:
-        begin = time.perf_counter()
-        step()
-        seconds = time.perf_counter() - begin
-        peak = peak_rss_mb()
-        yield {"seconds": seconds, "frames": frames, "rss_mb": peak, "step_mb": peak - before}
+    flops, before = 0, peak_mb(device)
+    for turn, _ in enumerate(turns):
+        begin = _now(device)
+        if turn == 0 and what in ("model", "matmul"):
+            with FlopCounterMode(display=False) as counter:
+                step()
+            flops = counter.get_total_flops()
+        else:
+            step()
+        seconds = _now(device) - begin
+        peak = peak_mb(device)
+        yield {"seconds": seconds, "frames": frames, "flops": flops, "rss_mb": peak, "step_mb": peak - before}
 
 
-def prepare(size: Size) -> Setting:
+def _now(device: str) -> float:
+    """Seconds, when all is done that was asked of the device."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_mb(device: str) -> float:
+    """Most memory held so far, MiB: of this process, or of a GPU by its tensors."""
+    return peak_rss_mb() if device == "cpu" else torch.cuda.max_memory_allocated() / (1 << 20)
+
+
+def device_facts(device: str) -> dict[str, str]:
+    """What measured numbers depend on besides the machine."""
+    return {} if device == "cpu" else {"gpu": torch.cuda.get_device_name()}
+
+
+def prepare(size: Size, device: str = "cpu") -> Setting:
     """The paper's model and policy at a size, untrained, and a batch of the shipped recording."""
     from mbrl.bench import traffic
 
@@ -127,12 +158,13 @@ def prepare(size: Size) -> Setting:
     config = models(size)["vae-z-dropout"]
     training = next(row.training for row in rows(size) if row.name == "mpur-z-dropout")
     training = replace(training, horizon=min(training.horizon, 20), batch_size=BATCH[size])
-    model = build(config.model)
+    model = build(config.model).to(device)
     assert isinstance(model, PaperModel)
     windows = model_windows(model, [traffic()], training.horizon, BATCH[size], seed=0).batch(0)
-    context = context_of_windows(windows)
+    context = context_of_windows(windows, device)
     noise = model.noise(BATCH[size], training.horizon, like=context.size)
-    return Setting(model, config.mixed_precision, Policy(training.policy), training, windows, context, noise)
+    policy = Policy(training.policy).to(device)
+    return Setting(model, config.mixed_precision, policy, training, windows, context, noise, device)
 
 
 def model_step(setting: Setting) -> Callable[[], object]:
@@ -141,10 +173,20 @@ def model_step(setting: Setting) -> Callable[[], object]:
     steps = setting.training.horizon
 
     def step() -> None:
-        error, kl = rollout_error(model, setting.windows, steps, "cpu", None, 0.5, setting.mixed_precision)
+        error, kl = rollout_error(
+            model, setting.windows, steps, setting.device, None, 0.5, setting.mixed_precision
+        )
         (error.mean() + 1e-6 * kl).backward()
 
     return step
+
+
+def matmul_step(setting: Setting) -> Callable[[], object]:
+    """A large product of matrices of the type that the model computes in."""
+    num = MATMUL[torch.device(setting.device).type]
+    dtype = torch.bfloat16 if setting.mixed_precision else torch.float32
+    a, b = torch.randn(2, num, num, device=setting.device).to(dtype)
+    return lambda: a @ b
 
 
 def policy_step(setting: Setting) -> Callable[[], object]:
@@ -162,27 +204,28 @@ def _imagined(setting: Setting) -> Imagined:
     from mbrl.bench import traffic
 
     model, training = setting.model.requires_grad_(False).eval(), setting.training
-    trained = TrainedModel(model, Uncertainty(training.horizon))
-    return Imagined(training, setting.policy, trained, [traffic()])
+    trained = TrainedModel(model, Uncertainty(training.horizon).to(setting.device))
+    return Imagined(training, setting.policy, trained, [traffic()], setting.device)
 
 
 def naive_model_step(setting: Setting) -> Callable[[], object]:
     """The forward model's update written plainly."""
-    naive, after = benchmark_module("naive_imagination"), Recorded.of(setting.windows)
-    network = naive.Network(setting.model)
+    naive, after = benchmark_module("naive_imagination"), Recorded.of(setting.windows, setting.device)
+    network = naive.Network(setting.model).to(setting.device)
     return partial(naive.model_step, network, setting.context, after.actions, after.images, after.poses)
 
 
 def naive_policy_step(setting: Setting) -> Callable[[], object]:
     """The policy's update written plainly."""
     naive = benchmark_module("naive_imagination")
-    network = naive.Network(setting.model)
+    network = naive.Network(setting.model).to(setting.device)
     return partial(
         naive.policy_step, network, setting.policy, setting.context, setting.noise, setting.training.masks
     )
 
 
 STEPS = {
+    "matmul": matmul_step,
     "model": model_step,
     "policy": policy_step,
     "frames": frames_step,
@@ -192,5 +235,5 @@ STEPS = {
 
 
 if __name__ == "__main__":
-    for found in measure(sys.argv[1], sys.argv[2], sys.stdin):  # type: ignore[arg-type]
+    for found in measure(sys.argv[1], sys.argv[2], sys.stdin, sys.argv[3]):  # type: ignore[arg-type]
         print(json.dumps(found), flush=True)

@@ -210,14 +210,18 @@ def imagine(
     print(as_text(run))
 
 
-def bench(name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = False) -> None:
+def bench(
+    name: Positional[Annotated[str, arg(metavar="NAME")]], json: bool = False, device: Device = "cpu"
+) -> None:
     """Measure how fast headway is on this machine.
 
     Args:
         name: what to measure: replay, imagination, planning, pretrain.
         json: print one JSON object and nothing else on standard output.
+        device: where imagination is measured.
     """
+    require_device(device)
     from mbrl.bench import as_text, run_bench
 
-    results = run_bench(name)
+    results = run_bench(name, device)
     print(json_format.dumps(results) if json else as_text(results))

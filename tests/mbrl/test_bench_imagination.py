@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import naive_imagination as naive
 from envs.context import Context, Recorded, motion
@@ -17,6 +18,7 @@ from mbrl import bench_imagination as bench
 from mbrl import model_losses
 from mbrl.bench_imagination import STEPS, Setting, prepare
 from mbrl.forward_models import PaperModel
+from mbrl.forward_models.layers import ConvTranspose2d, Layer
 from mbrl.imagination import stepwise, unroll
 from mbrl.model_losses import rollout_error
 from mbrl.policy_rollouts import Imagined
@@ -199,17 +201,47 @@ def test_everything_can_be_measured(what: str) -> None:
     for turn in found:
         assert turn["seconds"] > 0
         assert turn["rss_mb"] >= turn["step_mb"] >= 0
+        assert (turn["flops"] > 0) == (what in ("model", "matmul"))
+
+
+def test_the_matrix_work_of_a_step_is_what_its_layers_multiply(setting: Setting) -> None:
+    """Forward and twice that back, but for what no gradient goes to: pictures, and inputs of what is looked ahead."""
+    done: list[int] = []
+
+    def note(layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        places = inputs[0] if isinstance(layer, ConvTranspose2d) else output
+        done.append(2 * layer.weight.numel() * places.numel() // places.shape[1])
+
+    for layer in setting.model.modules():
+        if isinstance(layer, Layer):
+            layer.register_forward_hook(note)
+    with FlopCounterMode(display=False) as counter:
+        bench.model_step(setting)()
+    forward = sum(done)
+    assert 2.2 * forward < counter.get_total_flops() <= 3 * forward
 
 
 def test_ratios_are_the_plain_step_over_ours_of_their_best_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {
-        "model": [2, 4], "policy": [5, 1], "frames": [0.5, 0.6], "naive-model": [9, 3], "naive-policy": [8, 10]
+        "model": [2, 4], "policy": [5, 1], "frames": [0.5, 0.6], "naive-model": [9, 3], "naive-policy": [8, 10],
+        "matmul": [0.5, 0.7],
     }  # fmt: skip
     memory = {what: 90.0 if what == "naive-policy" else 30.0 for what in seconds}
 
-    def in_turns(size: str) -> dict[str, list[bench.Turn]]:
+    flops = {"model": 6, "matmul": 10}
+
+    def in_turns(size: str, device: str) -> dict[str, list[bench.Turn]]:
         return {
-            what: [{"seconds": s, "frames": 60, "rss_mb": 500, "step_mb": memory[what]} for s in of]
+            what: [
+                {
+                    "seconds": s,
+                    "frames": 60,
+                    "rss_mb": 500,
+                    "step_mb": memory[what],
+                    "flops": flops.get(what, 0),
+                }
+                for s in of
+            ]
             for what, of in seconds.items()
         }
 
@@ -218,6 +250,7 @@ def test_ratios_are_the_plain_step_over_ours_of_their_best_turns(monkeypatch: py
     assert (found["model_step_ratio"], found["policy_step_ratio"]) == (1.5, 8.0)
     assert found["all_seconds"] == seconds
     assert found["imagined_frames_per_s"] == 120
+    assert found["matmul_share"] == 0.15
     assert found["memory_ratio"] == pytest.approx(1 / 3, abs=1e-3)
 
 
