@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -113,7 +114,7 @@ class PlanningAgent:
     """Plans every `stride` frames, as far as a step of its foresight goes, and holds the action in between.
 
     Args:
-        budget: seconds per plan of all egos.
+        budget: seconds for new plans of all egos, and for what is imagined for them; the first iteration always runs.
         made_for: s between frames, and the view, that its foresight learned from; None if any will do.
     """
 
@@ -166,6 +167,7 @@ class PlanningAgent:
         """New plans, and their first actions, of some egos."""
         if len(egos) == 0:
             return
+        begun = time.perf_counter()
         seen = np.isin(np.arange(replay.num_egos), egos)
         context = context_of_observation(observation, self.frames, self.stride, self.device, seen)
         seed = int(np.random.SeedSequence((self.seed or 0, self._calls)).generate_state(1)[0])
@@ -173,9 +175,11 @@ class PlanningAgent:
         previous = None
         if self._plan is not None and np.isin(egos, self._planned).all():  # who paused begins anew, with all
             previous = self._plan.take(torch.from_numpy(np.isin(self._planned, egos)))
+        spent = time.perf_counter() - begun
         self._plan = self.planner.plan(
             situation.dynamics, situation.cost, situation.state, action_space(context.size),
-            previous=previous, init=situation.init, seeds=[seed] * len(egos), budget=self.budget,
+            previous=previous, init=situation.init, seeds=[seed] * len(egos),
+            budget=None if self.budget is None else max(self.budget - spent, 0.0),
         )  # fmt: skip
         self._planned = egos
         self._actions[egos] = self._plan.actions[:, 0].cpu().numpy()

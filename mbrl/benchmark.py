@@ -20,7 +20,7 @@ from agents.driving import latest
 from agents.evaluate import Evaluation, cars_of
 from envs.drives import find_drives
 from envs.errors import InputError
-from envs.formats import read, read_parquet
+from envs.formats import read
 from envs.formats.atomic import atomic_path
 from envs.recording import Recording, Split
 from envs.replay import Replay
@@ -91,7 +91,7 @@ def benchmark(
     everybody = entrants(setting.preset, setting.rl_steps)
     chosen = choose(everybody, [*only, HUMAN] if only else (), "entrant")
     keep_setting(
-        setting.out, [read_parquet(path) for path in setting.files], preset=setting.preset,
+        setting.out, [read(path) for path in setting.files], preset=setting.preset,
         rl_steps=setting.rl_steps, split=setting.split, max_cars=setting.max_cars,
     )  # fmt: skip
     cars: dict[str, Cars] = {condition: _recorded(setting, condition) for condition in conditions}
@@ -140,7 +140,7 @@ def _in_scenes(setting: Setting) -> Cars:
     Raises:
         InputError: they have none, or frames that are not as far apart as those of the recordings.
     """
-    scenes, dt = [read(path) for path in setting.scenes], read_parquet(setting.files[0]).dt
+    scenes, dt = [read(path) for path in setting.scenes], read(setting.files[0]).dt
     for path, scene in zip(setting.scenes, scenes, strict=True):
         if scene.dt != dt:
             raise InputError(
@@ -167,7 +167,7 @@ def _time(setting: Setting, entrant: Entrant, seed: int | None) -> None:
     """Measure how long an agent takes for a decision about one car, unless that was done."""
     path = _latency_file(setting.out, entrant, seed)
     if not path.exists():
-        seconds = latency(_made(setting, entrant.name, seed), [read_parquet(path) for path in setting.files])
+        seconds = latency(_made(setting, entrant.name, seed), [read(path) for path in setting.files])
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps({"seconds": seconds}))
 

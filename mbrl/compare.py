@@ -17,6 +17,7 @@ from agents.policies import Policy
 from envs.context import context_of_windows
 from envs.recording import Recording, Split
 from envs.windows import WindowConfig, WindowSampler
+from mbrl.forward_models.ensemble import num_disagreeing, num_members
 from mbrl.imagination import along, exact_costs, from_prior, imagine
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import disagreement, dropout_on
@@ -45,8 +46,10 @@ def promises(
 
     Args:
         num_examples: contexts, in whole batches of 32.
+        num_masks: of dropout; an ensemble has its members instead.
     """
     model, uncertainty = trained.model, trained.uncertainty
+    num_masks = num_disagreeing(model, num_masks)
     horizon, device = uncertainty.mean.shape[1], uncertainty.mean.device
     sampler = WindowSampler(
         recordings, WindowConfig(context=model.timing.context, targets=(), view=model.config.view),
@@ -88,7 +91,10 @@ class ImaginedFuture(NamedTuple):
 def imagined_futures(
     trained: TrainedModel, recordings: Sequence[Recording], num: int, *, split: Split = "test", seed: int = 0
 ) -> list[ImaginedFuture]:
-    """`num` windows of a split, seen by the recorded car: as they came, and as imagined from their contexts."""
+    """`num` windows of a split, seen by the recorded car: as they came, and as imagined from their contexts.
+
+    An ensemble's first member imagines.
+    """
     model = trained.model
     horizon = trained.uncertainty.mean.shape[1]
     config = WindowConfig(
@@ -98,7 +104,9 @@ def imagined_futures(
     device = next(model.parameters()).device
     actions = torch.from_numpy(windows.actions).to(device)
     noise = model.noise(num, horizon, like=actions, generator=_generator(seed, 0))
-    imagined = along(model, context_of_windows(windows, device), actions, from_prior(model, noise), 1).images
+    members = num_members(model)
+    z = from_prior(model, noise.repeat(members, 1, 1))
+    imagined = along(model, context_of_windows(windows, device), actions, z, members).images[:num]
     frames = (imagined * 255).round().byte().cpu().numpy()
     return [ImaginedFuture(frames[k], windows.target_images[k]) for k in range(num)]
 

@@ -20,7 +20,7 @@ from mbrl.diagnosis_page import diagnosis_page
 from mbrl.diagnostics import Calibration, Errors, Sensitivity, calibration, sensitivity
 from mbrl.executed import Executed, imagined_against_executed
 from mbrl.forward_models import Ensemble
-from mbrl.forward_models.ensemble import num_members
+from mbrl.forward_models.ensemble import num_disagreeing
 from mbrl.progress import Progress
 from mbrl.train_policy import check_sees_alike, load_policy
 from mbrl.trained_model import check_dt, load_model
@@ -68,7 +68,6 @@ def diagnose(
         progress.advance()
         sensitive = sensitivity(trained, recordings, **chosen)
         progress.advance()
-    is_ensemble = isinstance(trained.model, Ensemble)
     data = plain(
         {
             "model": str(model or "pretrained"),
@@ -78,8 +77,8 @@ def diagnose(
             "seed": seed,
             "situations": situations,
             "cars": len(np.unique(executed.vehicle)),
-            "disagreement_of": "members" if is_ensemble else "dropout masks",
-            "masks": num_members(trained.model) if is_ensemble else masks,
+            "disagreement_of": "members" if isinstance(trained.model, Ensemble) else "dropout masks",
+            "masks": num_disagreeing(trained.model, masks),
             "seconds": _ahead(executed.executed_cost.shape[1], trained.model.timing.step_seconds),
             "executed": _of_executed(executed, seed),
             "calibration": _of_calibration(calibrated, trained.model.timing.step_seconds),

@@ -22,9 +22,8 @@ from envs.context import Context, Recorded, context_of_windows
 from envs.recording import Recording, Split
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.executed import BATCH, Numbers, correlation
-from mbrl.forward_models import Ensemble
 from mbrl.forward_models.base import ForwardModel
-from mbrl.forward_models.ensemble import num_members
+from mbrl.forward_models.ensemble import num_disagreeing, num_members
 from mbrl.imagination import Latents, from_prior, stepwise, unroll
 from mbrl.model_losses import model_windows
 from mbrl.policy_rollouts import inferred
@@ -83,7 +82,7 @@ def calibration(
         num_masks: of dropout; an ensemble has its members instead.
     """
     model = trained.model
-    num = num_members(model) if isinstance(model, Ensemble) else num_masks
+    num = num_disagreeing(model, num_masks)
     uncertainties, errors, traffic = [], [], []
     with torch.random.fork_rng(), dropout_on(model):
         torch.manual_seed(seed)

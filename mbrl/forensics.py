@@ -17,6 +17,7 @@ from envs.costs import costs, pixel_grid
 from envs.kinematics import inverse
 from envs.raster import render
 from envs.units import View
+from mbrl.forward_models.ensemble import num_disagreeing
 from mbrl.imagination import along, from_prior
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import disagreement, dropout_on
@@ -46,12 +47,14 @@ def look_back(
     Args:
         evaluation: of blind traffic: cars that yielded are not where the recording has them.
         car: its number in the evaluation.
+        num_masks: of dropout; an ensemble has its members instead.
     Raises:
         ValueError: the traffic was not blind.
     """
     if evaluation.traffic != "blind":
         raise ValueError("only drives in blind traffic can be looked back on")
     model, out, timing = trained.model, run.outcomes, trained.model.timing
+    num_masks = num_disagreeing(model, num_masks)
     ended = int(out.ended()[car])
     num = min((ended - timing.context[0]) // timing.stride, trained.uncertainty.mean.shape[1])
     if num < 1:

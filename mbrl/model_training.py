@@ -52,8 +52,11 @@ class ModelTraining:
 
     def shortened(self, times: int) -> Self:
         """The same with so many times fewer updates in each stage, but at least one."""
-        stages = (replace(stage, updates=max(stage.updates // times, 1)) for stage in self.stages)
-        return replace(self, stages=tuple(stages))
+        stages, warm_start = (
+            tuple(replace(stage, updates=max(stage.updates // times, 1)) for stage in part)
+            for part in (self.stages, self.warm_start)
+        )
+        return replace(self, stages=stages, warm_start=warm_start)
 
 
 def training_to_dict(config: ModelTraining) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from mbrl.progress import Counter, Progress
 from mbrl.side_by_side import Job
 
 
-def run_on_ray(jobs: Sequence[Job]) -> None:
+def run_on_ray(jobs: Sequence[Job], device: str = "cpu") -> None:
     """Run all jobs, one core each; the first error is raised.
 
+    Args:
+        device: where they compute; on another than the CPU each has a GPU of its own, or Ray would hide all of them.
     Raises:
         InputError: Ray is not installed.
     """
@@ -24,7 +26,7 @@ def run_on_ray(jobs: Sequence[Job]) -> None:
 
     if not ray.is_initialized():
         ray.init(log_to_driver=False)  # RAY_ADDRESS in the environment names a cluster
-    task = ray.remote(num_cpus=1)(_run)
+    task = ray.remote(num_cpus=1, num_gpus=0 if device == "cpu" else 1)(_run)
     waiting = [task.remote(job) for job in jobs]
     with Progress("running on Ray", len(jobs), unit="jobs") as bar:
         while waiting:

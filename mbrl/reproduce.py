@@ -15,7 +15,7 @@ from pathlib import Path
 from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
 from agents.results import write_results
-from envs.formats import read_parquet
+from envs.formats import read
 from mbrl.driven import Driver, gathered, still_to_drive
 from mbrl.named import choose
 from mbrl.presets import Preset, of_share
@@ -45,7 +45,7 @@ def reproduce(
         InputError: there is no such row, or the folder holds a run of other recordings or of another preset.
     """
     chosen = choose(rows(preset), only, "row")
-    keep_setting(out, [read_parquet(path) for path in recordings], preset=preset)
+    keep_setting(out, [read(path) for path in recordings], preset=preset)
     plan = {seed_folder(out, seed): trainings(preset, seed, only) for seed in seeds}
     train_all(plan, recordings, run=run, device=device, tracking_root=out)
     names = [row.name for row in chosen]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.errors import InputError
-from envs.formats import read_parquet
+from envs.formats import read
 from envs.formats.atomic import atomic_path
 from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
@@ -123,7 +123,7 @@ def train_one(
     """
     out, begun, before = folder / training.name, time.monotonic(), seconds_spent(folder / training.name)
     try:
-        _train(training, [read_parquet(path) for path in files], folder, device, tracking_root, progress)
+        _train(training, [read(path) for path in files], folder, device, tracking_root, progress)
     finally:
         seconds = time.monotonic() - begun
         if out.is_dir() and (before is None or seconds > FOUND_WITHIN):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,6 +14,7 @@ from tyro.conf import UseAppendAction, arg
 
 if TYPE_CHECKING:
     from envs.recording import Recording
+    from mbrl.trainings import RunJobs
 
 # The parser would accept none of these; the commands do not, which the hint says in its place.
 Files = Annotated[tuple[Path, ...], arg(metavar="FILE...", help_behavior_hint="(required)")]
@@ -99,6 +101,17 @@ def read_all(files: Sequence[Path]) -> list[Recording]:
     from envs.formats import read
 
     return [read([path]) for path in files]
+
+
+def runner_of_jobs(ray: bool, device: str) -> RunJobs:
+    """What runs independent jobs: side by side on this machine, or as Ray tasks."""
+    from mbrl.side_by_side import run_together
+
+    if not ray:
+        return run_together
+    from mbrl.on_ray import run_on_ray
+
+    return partial(run_on_ray, device=device)
 
 
 def require_readable(*paths: Path) -> None:

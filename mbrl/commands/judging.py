@@ -24,6 +24,7 @@ from mbrl.commands.arguments import (
     require_folder,
     require_readable,
     require_some,
+    runner_of_jobs,
 )
 
 
@@ -112,13 +113,9 @@ def benchmark(
     from mbrl.benchmark import Setting
     from mbrl.benchmark import benchmark as run_all
     from mbrl.benchmark_page import TABLE_FILE
-    from mbrl.side_by_side import run_together
 
-    run = run_together
-    if ray:
-        from mbrl.on_ray import run_on_ray as run
     setting = Setting(out, tuple(files), preset, rl_steps, split, max_cars, device, tuple(elsewhere))
-    run_all(setting, seeds=seeds, only=entrants, conditions=traffic, run_jobs=run)
+    run_all(setting, seeds=seeds, only=entrants, conditions=traffic, run_jobs=runner_of_jobs(ray, device))
     print((out / TABLE_FILE).read_text())
 
 

@@ -18,6 +18,7 @@ from mbrl.commands.arguments import (
     require_folder,
     require_readable,
     require_some,
+    runner_of_jobs,
 )
 
 if TYPE_CHECKING:
@@ -157,12 +158,8 @@ def reproduce(
     require_folder(out)
     require_device(device)
     from mbrl.reproduce import reproduce as run_all
-    from mbrl.side_by_side import run_together
 
-    run = run_together
-    if ray:
-        from mbrl.on_ray import run_on_ray as run
-    run_all(out, files, preset=preset, seeds=seeds, only=rows, device=device, run=run)
+    run_all(out, files, preset=preset, seeds=seeds, only=rows, device=device, run=runner_of_jobs(ray, device))
     print((out / "results.md").read_text())
 
 

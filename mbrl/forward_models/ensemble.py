@@ -126,3 +126,8 @@ class Ensemble(ForwardModel[States]):
 def num_members(model: ForwardModel[Any]) -> int:
     """Of an ensemble, whose examples come in so many chunks (see Context.repeat); 1 for any other model."""
     return len(model.members) if isinstance(model, Ensemble) else 1
+
+
+def num_disagreeing(model: ForwardModel[Any], num_masks: int) -> int:
+    """K of the uncertainty: an ensemble's members, or the dropout masks of any other model."""
+    return len(model.members) if isinstance(model, Ensemble) else num_masks

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +19,7 @@ from envs.drives import Drives
 from envs.kinematics import MAX_ACCELERATION, MAX_CURVATURE
 from envs.recording import Recording
 from envs.replay import Replay
-from planners import GradientConfig, GradientPlanner
+from planners import GradientConfig, GradientPlanner, Plan
 from tests.agents.scenes import clean_traffic, parked_car_ahead
 
 PLANNER = GradientPlanner(GradientConfig(horizon=10, num_iterations=20, learning_rate=0.2))
@@ -48,6 +51,36 @@ def begun(traffic: Recording, agent: PlanningAgent, num_egos: int = 3) -> tuple[
     replay.reset(Drives(np.array([3, 9, 14]), frames, frames, frames + 100), np.arange(3))
     agent.begin(replay)
     return replay, np.arange(num_egos) < 3
+
+
+class Asked:
+    """Plans as PLANNER does, and keeps the seconds it was given."""
+
+    config = PLANNER.config
+
+    def __init__(self) -> None:
+        self.budgets: list[float | None] = []
+
+    def plan(self, *situation: Any, budget: float | None, **options: Any) -> Plan:
+        self.budgets.append(budget)
+        return PLANNER.plan(*situation, budget=budget, **options)
+
+
+@pytest.mark.parametrize(("budget", "left"), [(None, None), (0.02, 0.0), (10.0, 9.96)])
+def test_what_is_imagined_counts_towards_the_budget(
+    traffic: Recording, budget: float | None, left: float | None
+) -> None:
+    class Slow(KeepSpeed):
+        def __call__(self, *asked: Any) -> Situation:
+            time.sleep(0.04)
+            return super().__call__(*asked)
+
+    planner = Asked()
+    agent = PlanningAgent(planner, Slow(), "hurried", frames=2, stride=2, budget=budget)  # type: ignore[arg-type]
+    replay, _ = begun(traffic, agent)
+    agent.act(replay.observe())
+    (given,) = planner.budgets
+    assert given == left or (left and given and left - 5 < given < left)
 
 
 def test_it_reaches_what_it_plans_for(traffic: Recording) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 
 from agents import Human, NoAction
@@ -22,7 +23,7 @@ from envs.units import View
 from mbrl import page
 from mbrl.axes import HEIGHT, TOP
 from mbrl.forensics import look_back, seen
-from mbrl.forward_models import SeparatedConfig, Timing, build
+from mbrl.forward_models import Ensemble, EnsembleConfig, PaperConfig, SeparatedConfig, Timing, build
 from mbrl.plots import ENDINGS, Trace, line_chart, road_chart, scatter_chart
 from mbrl.report import ExtraTable, Imagined, headline, write_report
 from mbrl.strips import ASPHALT, EGO_COLOUR, strip, to_rgb
@@ -197,6 +198,30 @@ def test_a_model_that_is_right_imagines_the_failure_as_it_came(
     difference = np.abs(back.imagined[:, 1].astype(float) - back.real[:, 1])
     assert difference.mean() < 0.05 * back.real[:, 1].astype(float).mean() + 1
     np.testing.assert_array_equal(back.uncertainty, 0)
+
+
+def build_ensemble(alike: bool) -> Ensemble:
+    """Of two paper's models that see what drives saw."""
+    config = PaperConfig(
+        timing=Timing(frames=3, stride=2), channels=(4, 6, 8), hidden=8, z_dim=0, dropout=0.0
+    )
+    torch.manual_seed(0)
+    model = build(EnsembleConfig(member=config, members=2)).eval()
+    assert isinstance(model, Ensemble)
+    if alike:
+        model.members[1].load_state_dict(model.members[0].state_dict())
+    return model
+
+
+def test_what_was_done_is_looked_back_on_and_members_doubt(evaluation: Evaluation) -> None:
+    run = next(run for run in evaluation.runs if "odd" in run.name)  # always 0.3 m/s^2
+    car = int(np.flatnonzero(run.outcomes.ended() > 30)[0])
+    for alike in (True, False):
+        ensemble = TrainedModel(build_ensemble(alike), Uncertainty(3))
+        back = look_back(evaluation, run, car, ensemble)
+        assert back is not None
+        np.testing.assert_allclose(back.actions, [[0.3, 0.0]] * 3, atol=1e-2)
+        assert (back.uncertainty.max() < 1e-3) == alike
 
 
 def test_a_drive_that_is_too_short_is_not_looked_back_on(
