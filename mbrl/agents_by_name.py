@@ -10,7 +10,10 @@ from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
 from agents.rules import RuleDriver, Rules, RulesConfig
 from envs.errors import InputError
+from mbrl.planners_by_name import GAMMA, PLANNERS
+from mbrl.planning import TWO_DRAWS, planning_agent
 from mbrl.train_policy import POLICY_FILE, load_policy
+from mbrl.trained_model import load_model
 
 PRETRAINED = Path(__file__).parent / "pretrained"  # folders of a model and a policy, made by `headway demo`
 SB3_MODEL_FILE = "model.zip"  # the best model of `headway train-rl`, in its folder
@@ -36,6 +39,9 @@ def agents_by_name(names: Sequence[str], device: str = "cpu") -> list[Agent]:
 def agent_by_name(name: str, device: str = "cpu") -> Agent:
     """A driver that needs no training, `pretrained` (the policy that ships with headway), or a trained one.
 
+    A planner is PLANNER:DIR, one of mbrl.planners_by_name and the folder of a forward model (`pretrained`: the one that
+    ships), through two draws of whose future it plans as far as its uncertainty is known.
+
     Without training drive `human`, `no-action` (also called `constant-velocity`), and by agents.rules `lane-keeper`,
     `idm` and `idm+mobil`. A trained one is the folder of `headway train-policy` or of `headway train-rl`, or a zip of
     the latter; it is called by the method that trained it, but for `pretrained`.
@@ -49,6 +55,9 @@ def agent_by_name(name: str, device: str = "cpu") -> Agent:
         return NoAction(name)
     if name in get_args(Rules):
         return RuleDriver(RulesConfig(rules=cast(Rules, name)))
+    planner, is_planner, model = name.partition(":")
+    if is_planner and planner in PLANNERS:
+        return _planning(planner, PRETRAINED / "model" if model == "pretrained" else Path(model), device)
     zipped = Path(name, SB3_MODEL_FILE) if Path(name).is_dir() else Path(name)
     if zipped.is_file():
         from agents.sb3_agent import SB3Agent  # brings stable-baselines3
@@ -57,8 +66,15 @@ def agent_by_name(name: str, device: str = "cpu") -> Agent:
     folder = PRETRAINED / "policy" if name == "pretrained" else Path(name)
     if not (name and folder.is_dir()):
         raise InputError(
-            f"no agent {name!r}: expected human, no-action, {', '.join(get_args(Rules))}, pretrained, or a folder with"
-            f" a trained policy ({POLICY_FILE} or {SB3_MODEL_FILE})"
+            f"no agent {name!r}: expected human, no-action, {', '.join(get_args(Rules))}, pretrained, a folder with a"
+            f" trained policy ({POLICY_FILE} or {SB3_MODEL_FILE}), or a planner with the folder of a model"
+            f" ({', '.join(PLANNERS)}; as in gradient:runs/model)"
         )
     policy, config = load_policy(folder, device)
     return LearnedAgent(policy, name if name == "pretrained" else config.method, config.seed, device)
+
+
+def _planning(planner: str, folder: Path, device: str) -> Agent:
+    trained = load_model(folder, device)
+    make, horizon = PLANNERS[planner], trained.uncertainty.mean.shape[1]
+    return planning_agent(trained, make(horizon, GAMMA), planner, TWO_DRAWS, device=device)

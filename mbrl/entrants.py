@@ -20,7 +20,9 @@ from envs.costs import Weights
 from mbrl.agents_by_name import SB3_MODEL_FILE
 from mbrl.foresight import Imagining
 from mbrl.named import choose
-from mbrl.planning import planning_agent
+from mbrl.planners_by_name import Make as MakePlanner
+from mbrl.planners_by_name import cem, gradient
+from mbrl.planning import TWO_DRAWS, planning_agent
 from mbrl.policy_training import Method, PolicyTraining
 from mbrl.presets import SHARES, Preset, model_training, of_share, policy_training
 from mbrl.rl_training import RLTraining
@@ -28,8 +30,6 @@ from mbrl.rows import Row, models, rows
 from mbrl.train_policy import load_policy
 from mbrl.trained_model import load_model
 from mbrl.trainings import Training
-from planners import CEM, CEMConfig, GradientConfig, GradientPlanner
-from planners.base import Planner
 
 NO_U: Method = "mpur-no-uncertainty"
 ORACLE = "oracle (knows the future)"
@@ -157,29 +157,13 @@ def _by_sb3(name: str) -> Make:
     return make
 
 
-def _gradient(training: PolicyTraining, num_iterations: int = 10) -> Planner[Any]:
-    return GradientPlanner(
-        GradientConfig(
-            horizon=training.horizon, gamma=training.gamma, num_iterations=num_iterations, learning_rate=0.3
-        )
-    )
-
-
-def _cem(training: PolicyTraining) -> Planner[Any]:
-    return CEM(
-        CEMConfig(
-            horizon=training.horizon, gamma=training.gamma, num_samples=64, num_elites=8, num_iterations=4
-        )
-    )
-
-
 PAPER_ROW = "mpur-z-dropout"  # of mbrl.rows; planners through the paper's model have its model and settings
 
 
 class Planned(NamedTuple):
     """A planner through a model of a seed, with the horizon, discount and lambda of the policies trained through it."""
 
-    planner: Callable[[PolicyTraining], Planner[Any]]
+    planner: MakePlanner
     model: str = "model"  # its training; "paper-model" is unrolled for each candidate
     minds_u: bool = False
     policy: str | None = None  # the training of a policy that searches begin with
@@ -194,20 +178,18 @@ class Planned(NamedTuple):
         return policy_training(preset) if self.model == "model" else _paper_row(preset).training
 
     def imagining(self, settings: PolicyTraining) -> Imagining:
-        """Two draws of the model, with U or without: with more, plans cost the same."""
-        return Imagining(
-            futures=1, masks=2, uncertainty_weight=settings.uncertainty_weight if self.minds_u else 0.0
-        )
+        """Two draws of the model, with U or without."""
+        return replace(TWO_DRAWS, uncertainty_weight=settings.uncertainty_weight if self.minds_u else 0.0)
 
 
-_brief_gradient = partial(_gradient, num_iterations=5)  # where an iteration unrolls a network
+brief_gradient = partial(gradient, num_iterations=5)  # where an iteration unrolls a network
 PLANNED = {
-    "gradient": Planned(_gradient),
-    "gradient, U": Planned(_gradient, minds_u=True),
-    "cem": Planned(_cem),
-    "gradient from mpur": Planned(_gradient, policy="mpur"),
-    "gradient, paper": Planned(_brief_gradient, "paper-model"),
-    "gradient, paper, U": Planned(_brief_gradient, "paper-model", minds_u=True),
+    "gradient": Planned(gradient),
+    "gradient, U": Planned(gradient, minds_u=True),
+    "cem": Planned(cem),
+    "gradient from mpur": Planned(gradient, policy="mpur"),
+    "gradient, paper": Planned(brief_gradient, "paper-model"),
+    "gradient, paper, U": Planned(brief_gradient, "paper-model", minds_u=True),
 }
 
 
@@ -220,7 +202,8 @@ def _planning(name: str, preset: Preset) -> Make:
     settings = planned.settings(preset)
 
     def make(folder: Path, seed: int, device: str) -> Agent:
-        trained, plan = load_model(folder / planned.model, device), planned.planner(settings)
+        trained = load_model(folder / planned.model, device)
+        plan = planned.planner(settings.horizon, settings.gamma)
         policy = load_policy(folder / planned.policy, device)[0] if planned.policy else None
         how = planned.imagining(settings)
         return planning_agent(trained, plan, name, how, policy=policy, seed=seed, device=device)
@@ -230,6 +213,7 @@ def _planning(name: str, preset: Preset) -> Make:
 
 def oracle(preset: Preset, device: str = "cpu", weights: Weights = AT_THE_WHEEL) -> PlanningAgent:
     """The gradient planner in the recorded future."""
-    stride, planner = model_training(preset).model.timing.stride, _gradient(policy_training(preset))
+    training = policy_training(preset)
+    stride, planner = model_training(preset).model.timing.stride, gradient(training.horizon, training.gamma)
     foresight = RecordedFuture(planner.config.horizon, stride, weights)
     return PlanningAgent(planner, foresight, ORACLE, frames=1, stride=stride, device=device)

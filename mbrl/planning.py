@@ -12,6 +12,8 @@ from mbrl.trained_model import TrainedModel
 from mbrl.unrolled_foresight import UnrolledForesight
 from planners.base import Planner
 
+TWO_DRAWS = Imagining(futures=1, masks=2)  # of a model's future, as with U, so that both cost the same
+
 
 def planning_agent(
     trained: TrainedModel,

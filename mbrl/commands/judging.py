@@ -46,7 +46,8 @@ def evaluate(
         recording: recordings to drive in.
         out: folder for results.json.
         agent: human, no-action, lane-keeper, idm, idm+mobil, pretrained, the folder of a trained policy (train-policy,
-            train-rl), or a zip of train-rl. Give the option once for each agent; they are listed in that order.
+            train-rl), a zip of train-rl, or a planner with the folder of a model (gradient:DIR; also lbfgs, cem, icem,
+            gradient-cem, mppi, predictive-sampling). Give the option once for each agent; they are listed in that order.
         split: which of the recorded cars are taken over.
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
         perturbed: start a little off the recording, each car in its own way, the same for all agents.

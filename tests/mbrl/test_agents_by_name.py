@@ -5,15 +5,20 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agents import NoAction
 from agents.evaluate import evaluate
+from envs.drives import find_drives
 from envs.errors import InputError
+from envs.replay import Replay
 from envs.sources import load_recordings
 from mbrl.agents_by_name import PRETRAINED, agent_by_name, agents_by_name
+from mbrl.planners_by_name import PLANNERS
 from mbrl.train_policy import load_policy
 from mbrl.trained_model import load_model
+from tests.agents.scenes import clean_traffic
 
 
 @pytest.mark.parametrize(
@@ -52,6 +57,29 @@ def test_who_would_be_called_alike_is_called_as_it_was_named(tmp_path: Path) -> 
     assert [agent.name for agent in agents_by_name([str(copy), str(again)])] == [str(copy), str(again)]
     with pytest.raises(InputError, match="'idm' is named twice"):
         agents_by_name(["idm", "human", "idm"])
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_a_planner_drives_through_a_model(name: str) -> None:
+    """Through the one that ships; the same each time."""
+    traffic, taken = clean_traffic(num_cars=24), []
+    for _ in range(2):
+        agent = agent_by_name(f"{name}:pretrained")
+        assert agent.name == name
+        replay = Replay([traffic], 2, history=agent.history, threads=1)
+        observation = replay.reset(find_drives(replay.world, [traffic], "all").take(np.arange(2)))
+        agent.begin(replay)
+        taken.append(agent.act(observation))
+    assert np.isfinite(taken[0]).all()
+    assert (taken[0] != 0).any()
+    np.testing.assert_array_equal(*taken)
+
+
+def test_a_planner_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no trained model here"):
+        agent_by_name(f"gradient:{tmp_path}")
+    with pytest.raises(InputError, match="predictive-sampling; as in gradient:runs/model"):
+        agent_by_name(f"gradients:{tmp_path}")
 
 
 def test_a_model_is_no_policy() -> None:

@@ -1,0 +1,52 @@
+"""The planners a user can name: `gradient:MODEL` on the command line, and entrants of the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from planners import (
+    CEM,
+    ICEM,
+    MPPI,
+    CEMConfig,
+    GradientCEM,
+    GradientCEMConfig,
+    GradientConfig,
+    GradientPlanner,
+    ICEMConfig,
+    LBFGSConfig,
+    LBFGSPlanner,
+    MPPIConfig,
+    PredictiveSampling,
+    PredictiveSamplingConfig,
+)
+from planners.base import Planner
+
+GAMMA = 0.98  # as policies are trained (mbrl.policy_training)
+Make = Callable[[int, float], Planner[Any]]  # of a horizon, steps of the model, and a discount
+
+
+def gradient(horizon: int, gamma: float = GAMMA, num_iterations: int = 10) -> Planner[Any]:
+    """Adam, each search beginning with the last plan."""
+    return GradientPlanner(
+        GradientConfig(horizon=horizon, gamma=gamma, num_iterations=num_iterations, learning_rate=0.3)
+    )
+
+
+def cem(horizon: int, gamma: float = GAMMA) -> Planner[Any]:
+    """64 candidates, four times."""
+    return CEM(CEMConfig(horizon=horizon, gamma=gamma, num_samples=64, num_elites=8, num_iterations=4))
+
+
+PLANNERS: dict[str, Make] = {
+    "gradient": gradient,
+    "lbfgs": lambda horizon, gamma: LBFGSPlanner(LBFGSConfig(horizon=horizon, gamma=gamma)),
+    "cem": cem,
+    "icem": lambda horizon, gamma: ICEM(ICEMConfig(horizon=horizon, gamma=gamma)),
+    "gradient-cem": lambda horizon, gamma: GradientCEM(GradientCEMConfig(horizon=horizon, gamma=gamma)),
+    "mppi": lambda horizon, gamma: MPPI(MPPIConfig(horizon=horizon, gamma=gamma)),
+    "predictive-sampling": lambda horizon, gamma: PredictiveSampling(
+        PredictiveSamplingConfig(horizon=horizon, gamma=gamma)
+    ),
+}
