@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 import tyro
 
 from mbrl.commands.arguments import require_sensible
-from mbrl.commands.judging import bench, benchmark, diagnose, evaluate, imagine
+from mbrl.commands.judging import bench, benchmark, diagnose, evaluate, failures, imagine
 from mbrl.commands.learning import (
     demo,
     distill,
@@ -60,6 +60,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "benchmark": benchmark,
     "diagnose": diagnose,
+    "failures": failures,
     "reproduce": reproduce,
     "imagine": imagine,
     "bench": bench,

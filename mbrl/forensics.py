@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agents.evaluate import Evaluation, Run
 from envs.context import Context, scaled
-from envs.costs import costs, pixel_grid
+from envs.costs import Costs, costs, pixel_grid
 from envs.kinematics import inverse
 from envs.raster import render
 from envs.units import View
@@ -28,12 +28,12 @@ class LookBack:
     """The last T steps (of the model) of a failed drive; the last is that of the failure."""
 
     seconds: NDArray[np.float64]  # (T,) before the end, 0 at it
-    real: NDArray[np.uint8]  # (T, 3, H, W)
-    imagined: NDArray[
+    real_images: NDArray[np.uint8]  # (T, 3, H, W)
+    imagined_images: NDArray[
         np.uint8
-    ]  # (T, 3, H, W), from what was seen before the first of them, under the first mask
-    real_cost: NDArray[np.float32]  # (T,) C_proximity
-    imagined_cost: NDArray[np.float32]  # (T,) the mean over masks
+    ]  # as many, from what was seen before the first of them, under the first mask
+    real: Costs  # (T,) each
+    imagined: Costs  # (T,) each, the mean over masks
     uncertainty: NDArray[np.float32]  # (T,) U
     actions: NDArray[np.float32]  # (T, 2) m/s^2, 1/m
 
@@ -82,8 +82,8 @@ def look_back(
         (ahead - ended) * out.dt,
         real,
         (trajectory.images[0] * 255).round().byte().numpy(),
-        costs(scaled(real, "cpu"), speed, size, *pixel_grid(view, speed)).proximity.numpy(),
-        trajectory.costs.proximity.mean(0).numpy(),
+        costs(scaled(real, "cpu"), speed, size, *pixel_grid(view, speed)),
+        Costs(*(cost.mean(0) for cost in trajectory.costs)),
         trained.uncertainty(disagreement(trajectory, num_masks))[0].numpy(),
         actions[0].numpy(),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.breakdown import HEADER, breakdown, cells
 from agents.evaluate import Evaluation, Run
@@ -70,16 +72,23 @@ def _trace(out: Outcomes, car: int) -> Trace:
     return Trace(states[:, 0], states[:, 1], str(out.ending()[car]))
 
 
-def failures(evaluation: Evaluation, run: Run, trained: TrainedModel | None = None) -> str:
+def failures(
+    evaluation: Evaluation,
+    run: Run,
+    trained: TrainedModel | None = None,
+    cars: NDArray[np.int64] | None = None,
+) -> str:
     """The section with pictures of some of a run's failed drives, and a table of all.
 
     Args:
         trained: what it imagined of them is shown beside.
+        cars: which of them, by their numbers in the evaluation; a few from first to last by default.
     """
     failed = np.flatnonzero(~run.outcomes.succeeded())
     if len(failed) == 0:
         return section("Failures", f"<p>{escape(_label(run))} has none.</p>")
-    shown = failed[np.linspace(0, len(failed) - 1, min(len(failed), MAX_FAILURES)).astype(int)]
+    few = failed[np.linspace(0, len(failed) - 1, min(len(failed), MAX_FAILURES)).astype(int)]
+    shown = few if cars is None else cars
     # Cars that yield to an ego are not where the recording has them, so there is nothing to draw them from.
     drawable = shown if evaluation.traffic == "blind" else shown[:0]
     pictures = [_failure(evaluation, run, int(car), trained) for car in drawable]
@@ -156,12 +165,14 @@ def _looked_back(back: LookBack, size: tuple[float, float]) -> tuple[str, ...]:
     at = np.unique(np.linspace(0, num - 1, min(num, FAILURE_FRAMES)).round().astype(int))
     rows = "".join(
         f'<div class=row><span>{name}</span><img alt="{name} frames" src="{strip(images[at], size)}"></div>'
-        for name, images in (("real", back.real), ("imagined", back.imagined))
+        for name, images in (("real", back.real_images), ("imagined", back.imagined_images))
     )
-    header = ["s", "cost", "imagined", "U", "m/s²", "1/km"]
-    columns = (
-        back.real_cost,
-        back.imagined_cost,
+    header = ["s", "proximity", "imagined", "off road", "imagined", "U", "m/s²", "1/km"]
+    columns: tuple[Any, ...] = (
+        back.real.proximity,
+        back.imagined.proximity,
+        back.real.off_road,
+        back.imagined.off_road,
         back.uncertainty,
         back.actions[:, 0],
         1000 * back.actions[:, 1],
@@ -169,14 +180,14 @@ def _looked_back(back: LookBack, size: tuple[float, float]) -> tuple[str, ...]:
     numbers = [
         [
             f"{back.seconds[t]:+.1f}",
-            *(f"{column[t]:.{d}f}" for column, d in zip(columns, (2, 2, 1, 1, 1), strict=True)),
+            *(f"{column[t]:.{d}f}" for column, d in zip(columns, (2, 2, 2, 2, 1, 1, 1), strict=True)),
         ]
         for t in range(num)
     ]
     return (
         f"<figure class=strips>{rows}",
         times(back.seconds[at]),
-        details("proximity cost as it came and as imagined, U, actions", table(header, numbers)),
+        details("costs as they came and as imagined, U, actions", table(header, numbers)),
     )
 
 

@@ -47,7 +47,7 @@ def evaluate(
         out: folder for results.json.
         agent: human, no-action, lane-keeper, idm, idm+mobil, pretrained, the folder of a trained policy (train-policy,
             train-rl), a zip of train-rl, or a planner with the folder of a model (gradient:DIR; also lbfgs, cem, icem,
-            gradient-cem, mppi, predictive-sampling). Give the option once for each agent; they are listed in that order.
+            gradient-cem, mppi, predictive-sampling). Give the option once for each; they are listed in that order.
         split: which of the recorded cars are taken over.
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
         perturbed: start a little off the recording, each car in its own way, the same for all agents.
@@ -157,6 +157,40 @@ def diagnose(
         device=device,
     )  # fmt: skip
     print(as_text(data))
+
+
+def failures(
+    out: Annotated[Path, arg(metavar="DIR")],
+    agent: Annotated[str, arg(metavar="AGENT")] = "pretrained",
+    model: Annotated[Path | None, arg(metavar="DIR")] = None,
+    recording: OwnRecordings = (),
+    split: Literal["test", "validation", "train", "all"] = "validation",
+    vehicle: Annotated[tuple[int, ...], arg(metavar="NUMBER...")] = (),
+    device: Device = "cpu",
+) -> None:
+    """See why an agent fails, car by car: DIR/failures.html.
+
+    Its last moments as they came, as a forward model imagined them from the same actions, costs, U and actions.
+
+    Args:
+        out: folder for the page.
+        agent: as of `headway evaluate`.
+        model: folder of the forward model; by default the one that ships with headway.
+        recording: recordings to drive in; by default the one that ships with headway.
+        split: which of the recorded cars are taken over.
+        vehicle: the failed cars to show, by their numbers in the source; some of them by default.
+        device: where the agent's networks run.
+    """
+    if model is not None:
+        require_readable(model)
+    from envs import SAMPLE
+
+    files = all_files(recording or ((SAMPLE,),))
+    require_folder(out)
+    require_device(device)
+    from mbrl.failures import explain_failures
+
+    print(explain_failures(out, files, agent, model, split=split, vehicles=vehicle, device=device))
 
 
 def imagine(

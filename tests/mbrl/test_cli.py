@@ -44,6 +44,7 @@ SHAPES = {
     "experiment": "experiment losses bounded --out {tmp}/out --seeds 0 1 2 --quick",
     "evaluate": "evaluate --recording {file} --agent human --agent no-action --agent {tmp} --perturbed --out {tmp}/out",
     "benchmark": "benchmark --recording {file} --out {tmp}/out --entrants mpur ppo --traffic blind --rl-steps 9",
+    "failures": "failures --model {tmp} --agent idm --vehicle 3 5 --recording {file} --out {tmp}/out",
     "diagnose": "diagnose --model {tmp} --policy {tmp} --recording {file} --split test --out {tmp}/out",
     "reproduce": "reproduce --recording {file} --out {tmp}/out --seeds 0 1 2 --rows imitation mpur-vae --ray",
     "imagine": "imagine --model {tmp} --recording {file} --agent human --steps 9 --futures 2 --out {tmp}/F.mp4",

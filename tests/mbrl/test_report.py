@@ -192,11 +192,12 @@ def test_a_model_that_is_right_imagines_the_failure_as_it_came(
     assert back is not None
     np.testing.assert_allclose(back.seconds, -0.2 * np.arange(9, -1, -1), atol=1e-9)
     np.testing.assert_allclose(back.actions, 0, atol=1e-3)
-    assert back.real_cost[-1] > 0.99
-    assert back.real_cost[0] < 0.9
-    np.testing.assert_allclose(back.imagined_cost, back.real_cost, atol=0.1)
-    difference = np.abs(back.imagined[:, 1].astype(float) - back.real[:, 1])
-    assert difference.mean() < 0.05 * back.real[:, 1].astype(float).mean() + 1
+    assert back.real.proximity[-1] > 0.99
+    assert back.real.proximity[0] < 0.9
+    np.testing.assert_allclose(back.imagined.proximity, back.real.proximity, atol=0.1)
+    np.testing.assert_allclose(back.imagined.off_road, back.real.off_road, atol=0.1)
+    difference = np.abs(back.imagined_images[:, 1].astype(float) - back.real_images[:, 1])
+    assert difference.mean() < 0.05 * back.real_images[:, 1].astype(float).mean() + 1
     np.testing.assert_array_equal(back.uncertainty, 0)
 
 
@@ -245,7 +246,7 @@ def test_failures_show_what_the_model_imagined(
     write_report(path, evaluation, chosen="no-action", trained=trained)
     outline = Outline(path.read_text())
     assert any("what the model imagined for the same actions" in words for words in outline.text)
-    assert "proximity cost as it came and as imagined, U, actions" in outline.text
+    assert "costs as they came and as imagined, U, actions" in outline.text
 
 
 def test_agents_without_failures_and_scenes_without_goal(tmp_path):
