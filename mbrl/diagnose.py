@@ -127,7 +127,7 @@ def _of_sensitivity(found: Sensitivity) -> Data:
     def of(errors: Errors) -> Data:
         return {"picture": _numbers(errors.picture), "place_m": _numbers(errors.place)}
 
-    return {"prior": of(found.prior), "posterior": of(found.posterior), "shuffled": of(found.shuffled)}
+    return {name: of(errors) for name, errors in vars(found).items()}
 
 
 def _ahead(steps: int, step_seconds: float) -> list[float]:
@@ -151,7 +151,8 @@ def as_text(data: Mapping[str, Any]) -> str:
     said = f"{number(executed['correlation'], 2)} [{number(low, 2)}, {number(high, 2)}]"
     where = f"{data['split']} cars of {', '.join(data['recordings'])}"
     cases = {"recorded actions, z unknown": "prior", "recorded actions, z told": "posterior",
-             "another situation's actions": "shuffled"}  # fmt: skip
+             "another situation's actions, z told": "shuffled",
+             "another's actions, z unknown": "shuffled_prior"}  # fmt: skip
     return "\n".join(
         [
             f"model {data['model']}, policy {data['policy']}, seed {data['seed']}",

@@ -27,12 +27,14 @@ CALIBRATION_NOTE = (
 SENSITIVITY_NOTE = (
     "Recorded futures, predicted in the car's own view. With another situation's actions, predictions must get worse:"
     " as much as they do is owed to the actions. With z told (inferred from the very future), they can get better: as"
-    " much as they do, z carries what the past cannot tell. A line that cannot be seen lies under another."
+    " much as they do, z carries what the past cannot tell. Where another's actions hurt less with z told than without,"
+    " z has told the actions, too. A line that cannot be seen lies under another."
 )
 CASES = {
     "recorded actions, z unknown (prior)": "prior",
     "recorded actions, z told (posterior)": "posterior",
     "another situation's actions, z told": "shuffled",
+    "another situation's actions, z unknown": "shuffled_prior",
 }
 
 

@@ -119,7 +119,8 @@ class Sensitivity:
 
     prior: Errors  # recorded actions, z from the prior
     posterior: Errors  # recorded actions, z from the posterior
-    shuffled: Errors  # another example's actions, z from the posterior
+    shuffled: Errors  # another example's actions, z from the posterior, which may know the actions ...
+    shuffled_prior: Errors  # ... and from the prior, which does not
 
 
 @torch.no_grad()
@@ -134,16 +135,17 @@ def sensitivity(
     """What predictions owe to the actions and to z. A model that ignores actions is as good with shuffled ones."""
     model = trained.model
     members = num_members(model)
-    sums = {name: np.zeros((2, 1)) for name in ("prior", "posterior", "shuffled")}
+    sums = {name: np.zeros((2, 1)) for name in Sensitivity.__dataclass_fields__}
     for context, recorded, seen, noise in _examples(trained, recordings, split, num_examples, seed):
         many, eps = context.repeat(members), noise.repeat(members, 1, 1)
         future = Recorded(*(x.repeat(members, *[1] * (x.dim() - 1)) for x in vars(recorded).values()))
-        z = stepwise(inferred(model, many, future, eps))
+        z, blind = stepwise(inferred(model, many, future, eps)), from_prior(model, eps)
         shuffled = recorded.actions.roll(1, 0).repeat(members, 1, 1)
         cases: dict[str, tuple[Tensor, Latents]] = {
-            "prior": (future.actions, from_prior(model, eps)),
+            "prior": (future.actions, blind),
             "posterior": (future.actions, z),
             "shuffled": (shuffled, z),
+            "shuffled_prior": (shuffled, blind),
         }
         for name, (actions, latent) in cases.items():
             sums[name] = sums[name] + _wrong(model, many, actions, latent, seen)
