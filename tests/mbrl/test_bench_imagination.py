@@ -264,4 +264,4 @@ def test_processes_take_turns() -> None:
 @pytest.mark.slow
 def test_a_process_that_fails_says_why() -> None:
     with pytest.raises(InputError, match="'nothing'"):
-        bench._started("debug", "nothing")
+        bench._started("debug", "nothing", "cpu")
