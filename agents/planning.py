@@ -42,24 +42,35 @@ Foresight = Callable[[Context, Replay, NDArray[np.int64], int], Situation]
 
 
 class Driving(Dynamics):
-    """The ego's exact kinematics: poses (R, 4), actions (R, 2), `stride` steps of dt each."""
+    """The ego's exact kinematics, actions (R, 2), `stride` steps of dt each.
+
+    A state is a pose and how many steps ahead it is (R, 5), see `at_start`: what a step costs depends on when it is.
+    """
 
     def __init__(self, dt: float, stride: int) -> None:
         self._dt, self._stride = dt, stride
 
     def step(self, state: Tensor, action: Tensor) -> Tensor:
-        return drive(state, action, self._dt, self._stride)
+        pose, time = state[:, :4], state[:, 4:]
+        return torch.cat([drive(pose, action, self._dt, self._stride), time + 1], -1)
 
     def rollout(self, state: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        poses = path(state, actions.repeat_interleave(self._stride, 1), self._dt)[
+        poses = path(state[:, :4], actions.repeat_interleave(self._stride, 1), self._dt)[
             :, self._stride - 1 :: self._stride
         ]
-        return poses, poses[:, -1]
+        later = torch.arange(1, actions.shape[1] + 1).to(poses)[:, None]
+        states = torch.cat([poses, state[:, None, 4:] + later], -1)
+        return states, states[:, -1]
+
+
+def at_start(poses: Tensor) -> Tensor:
+    """States (B, 5) of `Driving`, of poses (B, 4)."""
+    return torch.cat([poses, torch.zeros_like(poses[:, :1])], -1)
 
 
 @dataclass(frozen=True)
 class SceneCost:
-    """The cost of poses (R, T, 4) and actions (R, T, 2) among scenes.
+    """The cost of states (R, T, 5) of `Driving` and actions (R, T, 2) among scenes.
 
     mean over masks and futures of what the scene costs  +  what driving costs        (envs.costs.Weights)
     """
@@ -67,14 +78,15 @@ class SceneCost:
     scenes: Scenes
     weights: Weights = Weights()  # noqa: RUF009 (frozen)
 
-    def __call__(self, poses: Tensor, actions: Tensor) -> Tensor:
+    def __call__(self, states: Tensor, actions: Tensor) -> Tensor:
         """(R, T)."""
-        by_start = poses.unflatten(0, (-1, len(self.scenes.size)))
-        judged = self.judged(self.scenes.costs(by_start))
-        return judged.flatten(0, 1) + self.weights.of_driving(actions, poses[..., 3])
+        by_start = states.unflatten(0, (-1, len(self.scenes.size)))
+        step = by_start[..., 4].detach().round().long() - 1  # that led there
+        judged = self.judged(self.scenes.costs(by_start[..., :4], step), step)
+        return judged.flatten(0, 1) + self.weights.of_driving(actions, states[..., 3])
 
-    def judged(self, costs: Costs) -> Tensor:
-        """(N, B, T) of what scenes cost, (K, M, N, B, T)."""
+    def judged(self, costs: Costs, step: Tensor) -> Tensor:
+        """(N, B, T) of what scenes cost, (K, M, N, B, T), in their steps (N, B, T)."""
         return self.weights.of_scene(costs).mean((0, 1))
 
 
@@ -107,7 +119,7 @@ class RecordedFuture:
         others = scaled(np.ascontiguousarray(pictures[:, :, 1]), now.device)[None, None]
         scenes = Scenes.of(others, poses, context.frames[-1][:, ::2], now, context.size, replay.view)
 
-        return Situation(Driving(world.dt, self.stride), SceneCost(scenes, self.weights), now)
+        return Situation(Driving(world.dt, self.stride), SceneCost(scenes, self.weights), at_start(now))
 
 
 class PlanningAgent:

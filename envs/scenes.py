@@ -7,7 +7,10 @@ The others are points: the pixels that show them in pictures from the poses of a
 
 so no picture is drawn for a plan, and many plans are read at once. Which point attains the maximum is found without a
 graph, on a processor by a compiled loop; the gradient is that of this point alone. What stands is read around each pose
-from the picture at the start. M futures under K masks, N plans, B starts, T steps, P points.
+from the picture at the start, with the gradient of the place where it costs most.
+
+M futures under K masks, N plans, B starts, T poses of each plan, P points. A pose is in one of the S steps that the
+scenes go on for: (N, B, T) numbers from 0.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from envs.costs import (
 )
 from envs.parallel import for_ranges
 from envs.units import View
-from envs.warp import relative_points, sampling_grid
+from envs.warp import pixel_place, read_bilinear, relative_points, sampling_grid
 
 FAINT = 0.02  # intensity below which a pixel shows nobody
 
@@ -46,10 +49,10 @@ FAINT = 0.02  # intensity below which a pixel shows nobody
 class Scenes:
     """How the traffic around B starts goes on."""
 
-    points: Tensor  # (M, B, T, P, 2): metres ahead and to the left of the observer
-    intensity: Tensor  # (K, M, B, T, P), 0 after ...
-    num_points: Tensor  # (M, B, T): ... as many points
-    observer: Tensor  # (B, T, 4): its poses
+    points: Tensor  # (M, B, S, P, 2): metres ahead and to the left of the observer
+    intensity: Tensor  # (K, M, B, S, P), 0 after ...
+    num_points: Tensor  # (M, B, S): ... as many points
+    observer: Tensor  # (B, S, 4): its poses
     static: Tensor  # (B, 2, H, W): lane markings and off-road area, ...
     start: Tensor  # (B, 4): ... from the ego's pose at the start
     size: Tensor  # (B, 2): length and width of the ego
@@ -59,7 +62,7 @@ class Scenes:
     def of(
         vehicles: Tensor, observer: Tensor, static: Tensor, start: Tensor, size: Tensor, view: View
     ) -> Scenes:
-        """From pictures of the others (K, M, B, T, H, W), as the observer sees them."""
+        """From pictures of the others (K, M, B, S, H, W), as the observer sees them."""
         flat = vehicles.detach().flatten(-2)
         shown = flat.amax(0) > FAINT
         num_points = shown.sum(-1)
@@ -71,58 +74,58 @@ class Scenes:
             torch.stack([ahead[index], left[index]], -1), intensity, num_points, observer, static, start, size, view,
         )  # fmt: skip
 
-    @torch.no_grad()
-    def nearest(self, poses: Tensor) -> Tensor:
-        """The points that attain the proximity cost of egos at poses (N, B, T, 4); (K, M, N, B, T).
+    def costs(self, poses: Tensor, step: Tensor) -> Costs:
+        """Of egos at poses (N, B, T, 4) in steps (N, B, T): proximity (K, M, N, B, T), lane and off-road (N, B, T).
+
+        The gradient is that of the ego's pose; its speed inside the proximity mask is held fixed (see envs.costs).
 
         Raises:
-            ValueError: poses of another number of steps than the scenes have.
+            ValueError: steps that the scenes do not have.
         """
         steps = self.points.shape[2]
-        if poses.shape[2] != steps:
-            raise ValueError(
-                f"these scenes go on for {steps} steps, the plan for {poses.shape[2]}: what a step costs depends on"
-                " when it is, so they are planned in as a whole"
-            )
-        return self._found_by_loops(poses) if poses.device.type == "cpu" else self._found_at_once(poses)
+        if bool(((step < 0) | (step >= steps)).any()):
+            raise ValueError(f"these scenes go on for {steps} steps, the plan for {int(step.max()) + 1}")
+        return Costs(self._proximity(poses, step, self.nearest(poses, step)), *self.standing(poses))
 
-    def _found_by_loops(self, poses: Tensor) -> Tensor:
+    @torch.no_grad()
+    def nearest(self, poses: Tensor, step: Tensor) -> Tensor:
+        """The points (K, M, N, B, T) that attain the proximity cost, see `costs`."""
+        return (self._found_by_loops if poses.device.type == "cpu" else self._found_at_once)(poses, step)
+
+    def _found_by_loops(self, poses: Tensor, step: Tensor) -> Tensor:
         (masks, futures), (num, starts, steps) = self.intensity.shape[:2], poses.shape[:3]
         nearest = torch.empty(masks, futures, num, starts, steps, dtype=torch.int64)
         for_ranges(
             _look, num * starts * steps, torch.get_num_threads(), poses.detach().reshape(-1, 4).numpy(),
-            self.observer.contiguous().numpy(), self.size.numpy(), self.points.numpy(), self.intensity.numpy(),
-            self.num_points.numpy(), nearest.flatten(2).numpy(),
+            step.reshape(num, starts, steps).numpy(), self.observer.contiguous().numpy(), self.size.numpy(),
+            self.points.numpy(), self.intensity.numpy(), self.num_points.numpy(), nearest.flatten(2).numpy(),
         )  # fmt: skip
         return nearest
 
-    def _found_at_once(self, poses: Tensor) -> Tensor:
-        ahead, left = self._from(poses, self.points[:, None])
-        size = self.size[:, None, None]
-        near = along_mask(ahead, poses[..., 3, None], size) * across_mask(left, size)
-        return torch.stack([(near * intensity).argmax(-1) for intensity in self.intensity[:, :, None]])
+    def _found_at_once(self, poses: Tensor, step: Tensor) -> Tensor:
+        start = self._starts()
+        ahead, left = self._from(poses, step, self.points[:, start, step])
+        near = along_mask(ahead, poses[..., 3, None], self.size[:, None, None])
+        near *= across_mask(left, self.size[:, None, None])
+        return torch.stack([(near * intensity[:, start, step]).argmax(-1) for intensity in self.intensity])
 
-    def _from(self, poses: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    def _starts(self) -> Tensor:
+        return torch.arange(len(self.size), device=self.size.device)[:, None]
+
+    def _from(self, poses: Tensor, step: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points (..., N, B, T, P, 2) from egos at poses (N, B, T, 4)."""
-        return relative_points(points[..., 0], points[..., 1], self.observer[:, :, None], poses[..., None, :])
+        seen_from = self.observer[self._starts(), step][..., None, :]
+        return relative_points(points[..., 0], points[..., 1], seen_from, poses[..., None, :])
 
-    def costs(self, poses: Tensor) -> Costs:
-        """Of egos at poses (N, B, T, 4): proximity (K, M, N, B, T), lane and off-road cost (N, B, T).
-
-        The gradient is that of the ego's pose; its speed inside the proximity mask is held fixed (see envs.costs).
-        """
-        return Costs(self._proximity(poses, self.nearest(poses)), *self.standing(poses))
-
-    def _proximity(self, poses: Tensor, nearest: Tensor) -> Tensor:
-        speed, size = poses.detach()[..., 3], self.size[:, None]
-        found = []
-        for intensity, attains in zip(self.intensity[:, :, None], nearest[..., None], strict=True):
-            shape = attains.shape  # (M, N, B, T, 1)
-            points = self.points[:, None].expand(*shape[:-1], -1, 2)
-            f, aside = self._from(poses, points.gather(-2, attains[..., None].expand(*shape, 2)))
-            there = intensity.expand(*shape[:-1], -1).gather(-1, attains)[..., 0]
-            found.append(there * along_mask(f[..., 0], speed, size) * across_mask(aside[..., 0], size))
-        return torch.stack(found)
+    def _proximity(self, poses: Tensor, step: Tensor, nearest: Tensor) -> Tensor:
+        masks, futures = self.intensity.shape[:2]
+        future = torch.arange(futures, device=step.device)[:, None, None, None]
+        mask = torch.arange(masks, device=step.device)[:, None, None, None, None]
+        at = future, self._starts(), step, nearest  # (K, M, N, B, T)
+        ahead, left = self._from(poses, step, self.points[at][..., None, :])
+        size = self.size[:, None]
+        near = along_mask(ahead[..., 0], poses.detach()[..., 3], size) * across_mask(left[..., 0], size)
+        return self.intensity[mask, *at] * near
 
     def standing(self, poses: Tensor) -> tuple[Tensor, Tensor]:
         """Lane and off-road cost (N, B, T): what stands, on a grid around each pose that is as fine as the picture.
@@ -135,14 +138,28 @@ class Scenes:
         )
         ahead = (torch.arange(-rows, rows + 1) / self.view.px_per_m).to(poses)[:, None]
         left = (torch.arange(-columns, columns + 1) / self.view.px_per_m).to(poses)[None, :]
-        mask = beside_mask(ahead, self.size[:, None, None]) * lane_mask(left)  # (B, rows, columns)
+        mask = (beside_mask(ahead, self.size[:, None, None]) * lane_mask(left)).flatten(
+            1
+        )  # (B, rows * columns)
+        index = self._most(poses.detach(), ahead, left, mask)
+        row, column = index // left.shape[1], index % left.shape[1]
+        at = relative_points(ahead[row, 0], left[0, column], poses, self.start[:, None])
+        channel = torch.arange(2, device=index.device)[:, None, None, None]
+        which = channel + 2 * self._starts()
+        read = read_bilinear(
+            self.static.flatten(0, 1), which, *pixel_place(self.view, *at)
+        )  # grid_sample has no
+        lane, off_road = read * mask[self._starts(), index]  # second derivative
+        return lane, off_road
+
+    def _most(self, poses: Tensor, ahead: Tensor, left: Tensor, mask: Tensor) -> Tensor:
+        """Of lane markings and off-road area, where on the grid they cost most: (2, N, B, T)."""
         num, starts, steps = poses.shape[:3]
         at = relative_points(ahead, left, poses[..., None, None, :], self.start[:, None, None, None])
         grid = sampling_grid(self.view, *at).transpose(0, 1).reshape(starts, num * steps, -1, 2)
         read = F.grid_sample(self.static, grid, padding_mode="border", align_corners=True)
-        read = read.view(starts, 2, num, steps, -1) * mask.flatten(1)[:, None, None, None]
-        lane, off_road = read.amax(-1).permute(1, 2, 0, 3)
-        return lane, off_road
+        read = read.view(starts, 2, num, steps, -1) * mask[:, None, None, None]
+        return read.argmax(-1).permute(1, 2, 0, 3)
 
 
 def _packed(chosen: Tensor, num: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,6 +174,7 @@ def _packed(chosen: Tensor, num: Tensor) -> tuple[Tensor, Tensor]:
 @compiled
 def _look(
     poses: NDArray[np.floating[Any]],
+    when: NDArray[np.int64],
     observer: NDArray[np.floating[Any]],
     size: NDArray[np.floating[Any]],
     points: NDArray[np.floating[Any]],
@@ -167,10 +185,12 @@ def _look(
     end: int,
 ) -> None:
     """`Scenes.nearest` (K, M, N * B * T) of rows of poses from begin to end."""
-    num_masks, num_futures, num_starts, num_steps, most = intensity.shape
-    near = np.empty(most)
+    num_masks, num_futures = intensity.shape[:2]
+    num_starts, num_steps = when.shape[1:]
+    near = np.empty(intensity.shape[-1])
     for row in range(begin, end):
-        b, t = row // num_steps % num_starts, row % num_steps
+        n, b, k = row // (num_starts * num_steps), row // num_steps % num_starts, row % num_steps
+        t = when[n, b, k]
         heading, turned = poses[row, 2], observer[b, t, 2] - poses[row, 2]
         dx, dy = observer[b, t, 0] - poses[row, 0], observer[b, t, 1] - poses[row, 1]
         c, s, cos, sin = math.cos(heading), math.sin(heading), math.cos(turned), math.sin(turned)

@@ -49,6 +49,34 @@ def sampling_grid(view: View, ahead: Tensor, left: Tensor) -> Tensor:
     return torch.stack([-left / max(view.left, 1e-9), -ahead / max(view.top, 1e-9)], -1)
 
 
+def pixel_place(view: View, ahead: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column (...), between pixels too, of metres ahead and to the left in a picture; its edges continue."""
+    row = (view.height - 1) / 2 - ahead * view.px_per_m
+    column = (view.width - 1) / 2 - left * view.px_per_m
+    return row.clamp(0, view.height - 1), column.clamp(0, view.width - 1)
+
+
+def read_bilinear(images: Tensor, index: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Pictures (B, H, W), number `index` at a place each, see `pixel_place`; unlike grid_sample, differentiable twice.
+
+    Args:
+        index, row, column: broadcastable to (...).
+    """
+    (top, below), (first, second) = (
+        _between(x, size) for x, size in zip((row, column), images.shape[1:], strict=True)
+    )
+    down, right = row - top, column - first
+    upper = images[index, top, first] * (1 - right) + images[index, top, second] * right
+    lower = images[index, below, first] * (1 - right) + images[index, below, second] * right
+    return upper * (1 - down) + lower * down
+
+
+def _between(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The pixels on either side of places within [0, size - 1]."""
+    before = x.detach().long()
+    return before, (before + 1).clamp(max=size - 1)
+
+
 def resample(images: Tensor, view: View, source: Tensor, target: Tensor, *, padding: str = "zeros") -> Tensor:
     """Pictures (N, c, H, W) drawn from poses `source` (N, >= 3), as seen from `target` (N, >= 3).
 

@@ -88,8 +88,8 @@ class Distilled(Blockwise):
 
     def _price(self, situation: Situation, actions: Tensor) -> Tensor:
         """J (B,) of actions (B, H, 2)."""
-        poses, _ = situation.dynamics.rollout(situation.state, actions)
-        cost = situation.cost(poses, actions)
+        states, _ = situation.dynamics.rollout(situation.state, actions)
+        cost = situation.cost(states, actions)
         assert isinstance(cost, Tensor)
         return cost @ discounts(cost, self.config.gamma)
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agents.planning import AT_THE_WHEEL, Driving, SceneCost, Situation
+from agents.planning import AT_THE_WHEEL, Driving, SceneCost, Situation, at_start
 from agents.policies import Policy
 from envs.context import Context
 from envs.costs import Costs, Weights
@@ -51,20 +51,17 @@ class Imagining:
 
 @dataclass(frozen=True, kw_only=True)
 class UncertainSceneCost(SceneCost):
-    """The cost of poses (R, T, 4) among scenes, and lambda times what masks disagree about."""
+    """As `SceneCost`, and lambda times what masks disagree about."""
 
     uncertainty: Uncertainty
     uncertainty_weight: float
 
-    def judged(self, costs: Costs) -> Tensor:
-        return super().judged(costs) + self.uncertainty_weight * self._disagreement(costs).mean(0)
-
-    def _disagreement(self, costs: Costs) -> Tensor:
-        """U (M, N, B, T) of costs (K, M, N, B, T). Pictures count nothing: no plan changes what will be seen."""
-        variance = costs.total().var(0)
-        flat = variance.flatten(0, -2)
-        nothing = torch.zeros_like(flat)
-        return self.uncertainty(Terms(nothing, nothing, flat)).view(variance.shape)
+    def judged(self, costs: Costs, step: Tensor) -> Tensor:
+        """As there. What pictures disagree about counts nothing: no plan changes what will be seen."""
+        variance = costs.total().var(0)  # (M, N, B, T)
+        nothing = torch.zeros_like(variance)
+        u = self.uncertainty(Terms(nothing, nothing, variance), step)
+        return super().judged(costs, step) + self.uncertainty_weight * u.mean(0)
 
 
 class SeparatedForesight:
@@ -105,7 +102,7 @@ class SeparatedForesight:
             cost = UncertainSceneCost(
                 **vars(cost), uncertainty=self.uncertainty, uncertainty_weight=self.config.uncertainty_weight
             )
-        return Situation(Driving(timing.dt, timing.stride), cost, context.now())
+        return Situation(Driving(timing.dt, timing.stride), cost, at_start(context.now()))
 
     @torch.no_grad()
     def draw(self, context: Context, seed: int) -> Futures:

@@ -5,21 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from envs.costs import ORDINARY_ACTION
 from planners import (
     CEM,
     ICEM,
+    ILQR,
     MPPI,
+    BeamConfig,
+    BeamSearch,
     CEMConfig,
     GradientCEM,
     GradientCEMConfig,
     GradientConfig,
     GradientPlanner,
     ICEMConfig,
+    ILQRConfig,
     LBFGSConfig,
     LBFGSPlanner,
     MPPIConfig,
     PredictiveSampling,
     PredictiveSamplingConfig,
+    RandomShooting,
+    RandomShootingConfig,
+    Table,
 )
 from planners.base import Planner
 
@@ -39,14 +49,31 @@ def cem(horizon: int, gamma: float = GAMMA) -> Planner[Any]:
     return CEM(CEMConfig(horizon=horizon, gamma=gamma, num_samples=64, num_elites=8, num_iterations=4))
 
 
+def beam(horizon: int, gamma: float = GAMMA) -> Planner[Any]:
+    """Brake, slow down, keep speed or speed up, straight on or turning to a side, each for at most five steps."""
+    most, curvature = ORDINARY_ACTION
+    told = torch.cartesian_prod(
+        torch.tensor([-4.0, -most, 0.0, most]), torch.tensor([-curvature, 0.0, curvature])
+    )
+    steps = max(d for d in range(1, 6) if horizon % d == 0)
+    return BeamSearch(
+        BeamConfig(horizon=horizon, gamma=gamma, width=16), Table(told[:, None].expand(-1, steps, -1))
+    )
+
+
 PLANNERS: dict[str, Make] = {
     "gradient": gradient,
     "lbfgs": lambda horizon, gamma: LBFGSPlanner(LBFGSConfig(horizon=horizon, gamma=gamma)),
     "cem": cem,
     "icem": lambda horizon, gamma: ICEM(ICEMConfig(horizon=horizon, gamma=gamma)),
     "gradient-cem": lambda horizon, gamma: GradientCEM(GradientCEMConfig(horizon=horizon, gamma=gamma)),
+    "ilqr": lambda horizon, gamma: ILQR(ILQRConfig(horizon=horizon, gamma=gamma)),
     "mppi": lambda horizon, gamma: MPPI(MPPIConfig(horizon=horizon, gamma=gamma)),
     "predictive-sampling": lambda horizon, gamma: PredictiveSampling(
         PredictiveSamplingConfig(horizon=horizon, gamma=gamma)
     ),
+    "random-shooting": lambda horizon, gamma: RandomShooting(
+        RandomShootingConfig(horizon=horizon, gamma=gamma)
+    ),
+    "beam": beam,
 }

@@ -22,7 +22,7 @@ from mbrl.imagination import Trajectory
 
 
 class Terms(NamedTuple):
-    """Variance over masks of each term, (B, T) each, summed over the term's outputs."""
+    """Variance over masks of each term, (..., T) each, summed over the term's outputs."""
 
     image: Tensor
     vector: Tensor
@@ -69,18 +69,24 @@ class Uncertainty(nn.Module):
         self.mean.copy_(terms.mean(1))
         self.std.copy_(terms.std(1))
 
-    def forward(self, terms: Terms, first: int = 0) -> Tensor:
-        """U (B, T) of T steps of a rollout, from `first` on. A term that never varied in training counts nothing.
+    def forward(self, terms: Terms, step: Tensor | None = None) -> Tensor:
+        """U (..., T) of terms (..., T). A term that never varied in training counts nothing.
 
+        Args:
+            step: which step of a rollout each is, from 0, broadcastable to the terms; one after the other by default.
         Raises:
             ValueError: more steps than were fitted.
         """
-        until = first + terms.image.shape[1]
-        if until > self.mean.shape[1]:
-            raise ValueError(f"U is known for {self.mean.shape[1]} steps, not for {until}")
-        mean, std = self.mean[:, None, first:until], self.std[:, None, first:until]
-        normal = (torch.stack(list(terms)) - mean) / std.clamp(min=1e-12)
-        return torch.where(std > 1e-12, torch.relu(normal - self.hinge), 0.0).sum(0)
+        if step is None:
+            step = torch.arange(terms.cost.shape[-1], device=self.mean.device)
+        if int(step.max()) >= self.mean.shape[1]:
+            raise ValueError(f"U is known for {self.mean.shape[1]} steps, not for {int(step.max()) + 1}")
+        total = torch.zeros_like(terms.cost)
+        for term, means, stds in zip(terms, self.mean, self.std, strict=True):
+            mean, std = means[step], stds[step]
+            normal = (term - mean) / std.clamp(min=1e-12)
+            total = total + torch.where(std > 1e-12, torch.relu(normal - self.hinge), 0.0)
+        return total
 
 
 @contextmanager

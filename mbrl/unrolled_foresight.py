@@ -117,7 +117,8 @@ class UnrolledCost:
         speed = self._mean(trajectory.poses[..., 3])
         total = self._mean(self.weights.of_scene(trajectory.costs)) + self.weights.of_driving(actions, speed)
         if self.uncertainty_weight:
-            u = self.uncertainty(disagreement(trajectory, self.masks), piece.first)
+            step = piece.first + torch.arange(actions.shape[1], device=actions.device)
+            u = self.uncertainty(disagreement(trajectory, self.masks), step)
             total = total + self.uncertainty_weight * u
         return total
 

@@ -42,6 +42,11 @@ def drawn(world: World, vehicle: np.ndarray, poses: Tensor) -> Tensor:
     return scaled(render(world, frames, poses.numpy(), vehicle, VIEW), "cpu")
 
 
+def from_first(poses: Tensor) -> Tensor:
+    """The steps (N, B, T) of plans that begin with the scenes."""
+    return torch.arange(poses.shape[2]).expand(poses.shape[:3])
+
+
 def scenes_of(world: World) -> tuple[Scenes, np.ndarray, Tensor]:
     """One future under one mask, seen by an observer that stands; and whose scenes they are."""
     vehicle, start, size = egos(world)
@@ -59,7 +64,7 @@ def test_seen_by_the_observer_they_cost_what_its_pictures_cost(world: World) -> 
     want = costs(
         pictures, poses[..., 3], scenes.size[:, None].expand(-1, STEPS, -1), *pixel_grid(VIEW, poses)
     )
-    found = scenes.costs(poses[None]).proximity
+    found = scenes.costs(poses[None], from_first(poses[None])).proximity
     assert found.shape == (1, 1, 1, 6, STEPS)
     assert float(want.proximity.max()) > 0.3
     np.testing.assert_allclose(found[0, 0, 0], want.proximity, atol=1e-6)
@@ -74,7 +79,8 @@ def test_seen_from_elsewhere_they_cost_nearly_what_a_picture_from_there_costs(wo
         drawn(world, vehicle, moved), moved[..., 3], scenes.size[:, None].expand(-1, STEPS, -1),
         *pixel_grid(VIEW, moved),
     )  # fmt: skip
-    found = scenes.costs(torch.stack([moved, moved]))
+    twice = torch.stack([moved, moved])
+    found = scenes.costs(twice, from_first(twice))
     assert float((found.proximity[0, 0, 1] - want.proximity).abs().mean()) < 0.03
     assert float(want.proximity.max()) > 0.3
     column = (
@@ -132,21 +138,37 @@ def interpolated(images: np.ndarray, row: float, column: float) -> np.ndarray:
     )
 
 
-def test_gradients_are_those_of_the_pose(world: World) -> None:
+def test_gradients_are_those_of_the_pose_and_have_gradients(world: World) -> None:
+    """Slopes and curvatures against differences, in what moves and in what stands."""
     scenes, _, start = scenes_of(world)
-    poses = (start[None, :, None] + 0.1 * torch.rand(2, len(start), STEPS, 4)).double().requires_grad_()
-    scenes = Scenes(*(x.double() if isinstance(x, Tensor) else x for x in vars(scenes).values()))
-
-    def total(poses: Tensor) -> Tensor:
-        return scenes.costs(poses).proximity.sum()
-
-    (slope,) = torch.autograd.grad(total(poses), poses)
-    assert float(slope[..., :3].abs().max()) > 0.01
-    assert (slope[..., 3] == 0).all(), "speed is held fixed"
-    towards = torch.randn(poses.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    draw = torch.Generator().manual_seed(0)
+    shape = 2, len(start), STEPS, 4
+    poses = (start[None, :, None] + 0.1 * torch.rand(shape, generator=draw)).double().requires_grad_()
+    scenes = Scenes(
+        *(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in vars(scenes).values())
+    )
+    scenes = replace(scenes, static=torch.rand(scenes.static.shape, generator=draw).double())
+    towards = torch.randn(shape, dtype=torch.float64, generator=draw)
     towards[..., 3] = 0
-    change = total(poses.detach() + 1e-6 * towards) - total(poses.detach() - 1e-6 * towards)
-    assert float((slope * towards).sum()) == pytest.approx(float(change) / 2e-6, rel=1e-4)
+
+    def total(poses: Tensor, part: str) -> Tensor:
+        return getattr(scenes.costs(poses, from_first(poses)), part).sum()
+
+    def slope(poses: Tensor, part: str) -> Tensor:
+        return torch.autograd.grad(total(poses, part), poses, create_graph=True)[0]
+
+    for part in ("proximity", "lane", "off_road"):
+        found = slope(poses, part)
+        assert float(found.detach()[..., :3].abs().max()) > 0.01
+        assert (found[..., 3] == 0).all(), "speed is held fixed"
+        before, after = ((poses + sign * 1e-6 * towards).detach().requires_grad_() for sign in (-1, 1))
+        change = total(after, part) - total(before, part)
+        along = float((found.detach() * towards).sum())
+        assert along == pytest.approx(float(change.detach()) / 2e-6, rel=1e-4)
+        (curved,) = torch.autograd.grad((found * towards).sum(), poses)
+        bent = (slope(after, part) - slope(before, part)) / 2e-6
+        np.testing.assert_allclose(curved, bent.detach(), rtol=1e-4, atol=1e-4)
+        assert float(curved.abs().max()) > 0.01
 
 
 def test_each_future_and_mask_is_its_own() -> None:
@@ -157,7 +179,7 @@ def test_each_future_and_mask_is_its_own() -> None:
             vehicles[k, m, :, 0, 20 - 5 * m, 11:13] = 1.0 - 0.5 * k
     still, size = torch.tensor([[[0.0, 0, 0, 10]]]).expand(1, 2, 4), torch.tensor([[4.0, 2.0]])
     scenes = Scenes.of(vehicles, still, torch.zeros(1, 2, VIEW.height, VIEW.width), still[:, 0], size, VIEW)
-    near = scenes.costs(still[None]).proximity[:, :, 0, 0]
+    near = scenes.costs(still[None], from_first(still[None])).proximity[:, :, 0, 0]
     np.testing.assert_allclose(near[1], near[0] / 2)
     assert near[0, 0, 0] > near[0, 1, 0] > near[0, 2, 0] > 0
     assert (near[:, :, 1] == 0).all(), "nobody is there in the second step"
@@ -173,17 +195,35 @@ def test_loops_find_what_torch_finds_at_once(world: World) -> None:
     masked = futures * torch.rand(3, *futures.shape, generator=draw)
     scenes = Scenes.of(masked, poses, scenes.static, start, scenes.size, VIEW)
     seen_from = poses + torch.randn(40, *poses.shape, generator=draw) * torch.tensor([9.0, 3.0, 0.1, 2.0])
-    found = scenes.nearest(seen_from), scenes._found_at_once(seen_from)  # ties may be broken otherwise
-    near = [scenes._proximity(seen_from, nearest) for nearest in found]
+    step = torch.randint(STEPS, seen_from.shape[:3], generator=draw)
+    found = (
+        scenes.nearest(seen_from, step),
+        scenes._found_at_once(seen_from, step),
+    )  # ties may be broken otherwise
+    near = [scenes._proximity(seen_from, step, nearest) for nearest in found]
     np.testing.assert_allclose(*near, atol=1e-6)
     assert 0.2 < float((near[0] > 0).float().mean()) < 1
 
 
-def test_a_part_of_a_plan_is_refused(world: World) -> None:
-    """What a step costs depends on when it is."""
+def test_a_step_costs_the_same_whenever_it_is_asked_for(world: World) -> None:
+    """Whole plans, their steps backwards, and one step at a time."""
     scenes, _, start = scenes_of(world)
-    with pytest.raises(ValueError, match="3 steps, the plan for 2"):
-        scenes.costs(start[None, :, None].expand(1, -1, 2, 4))
+    poses = start[None, :, None].expand(2, -1, STEPS, 4) + torch.randn(2, len(start), STEPS, 4)
+    step = from_first(poses)
+    whole = scenes.costs(poses, step)
+    assert float(whole.proximity.std(-1).max()) > 0.05, "steps do not differ"
+    for one, backwards in zip(whole, scenes.costs(poses.flip(2), step.flip(2)), strict=True):
+        np.testing.assert_array_equal(one, backwards.flip(-1))
+    for t in range(STEPS):
+        for one, alone in zip(whole, scenes.costs(poses[:, :, t, None], step[:, :, t, None]), strict=True):
+            np.testing.assert_array_equal(one[..., t], alone[..., 0])
+
+
+def test_steps_that_the_scenes_do_not_have_are_refused(world: World) -> None:
+    scenes, _, start = scenes_of(world)
+    poses = start[None, :, None].expand(1, -1, STEPS + 1, 4)
+    with pytest.raises(ValueError, match="3 steps, the plan for 4"):
+        scenes.costs(poses, from_first(poses))
 
 
 def test_an_empty_road_costs_nothing() -> None:
@@ -192,7 +232,7 @@ def test_an_empty_road_costs_nothing() -> None:
     scenes = Scenes.of(
         torch.zeros(1, 1, 1, 1, VIEW.height, VIEW.width), still, static, still[:, 0], size, VIEW
     )
-    assert all((cost == 0).all() for cost in scenes.costs(still[None]))
+    assert all((cost == 0).all() for cost in scenes.costs(still[None], from_first(still[None])))
 
 
 def test_a_start_alone_is_that_start_in_a_batch(world: World) -> None:
@@ -203,6 +243,7 @@ def test_a_start_alone_is_that_start_in_a_batch(world: World) -> None:
     alone = Scenes.of(
         pictures[:, :, 2:3], scenes.observer[2:3], static[2:3], start[2:3], scenes.size[2:3], VIEW
     )
-    for own, among in zip(alone.costs(poses[:, 2:3]), scenes.costs(poses), strict=True):
+    step = from_first(poses)
+    for own, among in zip(alone.costs(poses[:, 2:3], step[:, 2:3]), scenes.costs(poses, step), strict=True):
         np.testing.assert_allclose(own, among[..., 2:3, :], atol=1e-6)
     assert float(scenes.size[2, 0]) < float(scenes.size[:, 0].max())  # nor on who is longer

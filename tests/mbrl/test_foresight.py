@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.planning import AT_THE_WHEEL, Driving
+from agents.planning import AT_THE_WHEEL, Driving, at_start
 from agents.policies import Policy, PolicyConfig
 from envs.context import Context
 from envs.replay import Replay
@@ -69,7 +69,7 @@ def as_policies_see_it(
 
 
 def poses_of(at: SeparatedForesight, context: Context, actions: Tensor) -> Tensor:
-    state, poses = context.now(), []
+    state, poses = at_start(context.now()), []
     dynamics = Driving(at.model.timing.dt, at.model.timing.stride)
     for action in actions.unbind(1):
         state = dynamics.step(state, action)
@@ -108,7 +108,7 @@ def test_what_masks_see_differently_costs_nothing_where_it_does_not_matter(conte
     actions = random_actions(4, STEPS)
     at, without = foresight(uncertainty_weight=2.0), foresight(uncertainty_weight=0.0)
     at.uncertainty.std[0] = 1e-6
-    away = poses_of(at, context, actions) + torch.tensor([0.0, 300.0, 0.0, 0.0])
+    away = poses_of(at, context, actions) + torch.tensor([0.0, 300.0, 0.0, 0.0, 0.0])
     found, cost = (a(context, REPLAY, np.arange(4), 7).cost(away, actions) for a in (at, without))
     np.testing.assert_array_equal(found, cost)
     assert float(disagreement_of_pictures(at, context)) > 0.1

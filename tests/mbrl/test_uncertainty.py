@@ -206,6 +206,15 @@ def test_shorter_rollouts_use_the_first_steps() -> None:
     assert torch.equal(uncertainty(short), uncertainty(terms)[:, :2])
 
 
+def test_steps_may_come_in_any_order() -> None:
+    uncertainty, terms = fitted(), random_terms(6, 3)
+    whole, order = uncertainty(terms), torch.tensor([2, 0, 1, 2])
+    again = Terms(*(term[:, order] for term in terms))
+    assert not torch.equal(uncertainty(again), whole[:, order]), "steps do not differ"
+    assert torch.equal(uncertainty(again, order), whole[:, order])
+    assert torch.equal(uncertainty(again, order.expand(6, -1)), whole[:, order])
+
+
 def test_longer_rollouts_than_were_fitted_are_refused() -> None:
     with pytest.raises(ValueError, match="4 steps, not for 5"):
         fitted()(random_terms(6, 3, steps=5))
