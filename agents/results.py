@@ -198,6 +198,7 @@ def number(value: float | None, digits: int, *, scale: float = 1) -> str:
     return "–" if value is None else f"{value * scale:.{digits}f}"
 
 
+TIMED = "ms per\naction"
 MEASURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "success %": lambda row: with_interval(row["success"], row["success_ci"], scale=100),
     "distance m": lambda row: with_interval(row["distance_m"], row["distance_ci"]),
@@ -209,5 +210,5 @@ MEASURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "box %": lambda row: number(row["success_box"], 1, scale=100),
     "min\nTTC s": lambda row: number(row["min_ttc_s"], 1),
     "jerk\nm/s³": lambda row: number(row["jerk"], 1),
-    "ms per\naction": lambda row: number(row["seconds_per_action"], 2, scale=1000),
+    TIMED: lambda row: number(row["seconds_per_action"], 2, scale=1000),
 }

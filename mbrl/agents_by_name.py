@@ -10,10 +10,11 @@ from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
 from agents.rules import RuleDriver, Rules, RulesConfig
 from envs.errors import InputError
+from mbrl.forward_models import SeparatedModel
 from mbrl.planners_by_name import GAMMA, PLANNERS
 from mbrl.planning import TWO_DRAWS, planning_agent
 from mbrl.train_policy import POLICY_FILE, load_policy
-from mbrl.trained_model import load_model
+from mbrl.trained_model import MODEL_FILE, load_model
 
 PRETRAINED = Path(__file__).parent / "pretrained"  # folders of a model and a policy, made by `headway demo`
 SB3_MODEL_FILE = "model.zip"  # the best model of `headway train-rl`, in its folder
@@ -55,15 +56,14 @@ def agent_by_name(name: str, device: str = "cpu") -> Agent:
         return NoAction(name)
     if name in get_args(Rules):
         return RuleDriver(RulesConfig(rules=cast(Rules, name)))
-    planner, is_planner, model = name.partition(":")
-    if is_planner and planner in PLANNERS:
-        return _planning(planner, PRETRAINED / "model" if model == "pretrained" else Path(model), device)
-    zipped = Path(name, SB3_MODEL_FILE) if Path(name).is_dir() else Path(name)
+    planner, folder = _planner_and_folder(name)
+    if planner:
+        return _planning(planner, folder, device)
+    zipped = folder / SB3_MODEL_FILE if folder.is_dir() else folder
     if zipped.is_file():
         from agents.sb3_agent import SB3Agent  # brings stable-baselines3
 
         return SB3Agent.load(zipped, device)
-    folder = PRETRAINED / "policy" if name == "pretrained" else Path(name)
     if not (name and folder.is_dir()):
         raise InputError(
             f"no agent {name!r}: expected human, no-action, {', '.join(get_args(Rules))}, pretrained, a folder with a"
@@ -74,7 +74,31 @@ def agent_by_name(name: str, device: str = "cpu") -> Agent:
     return LearnedAgent(policy, name if name == "pretrained" else config.method, config.seed, device)
 
 
+def _planner_and_folder(name: str) -> tuple[str, Path]:
+    """The planner, "" for none, and where what it needs is, or where the agent itself is."""
+    planner, _, model = name.partition(":")
+    if model and planner in PLANNERS:
+        return planner, PRETRAINED / "model" if model == "pretrained" else Path(model)
+    return "", PRETRAINED / "policy" if name == "pretrained" else Path(name)
+
+
+def trained_files(name: str) -> list[Path]:
+    """What an agent of this name is read from: nothing where it needs no training."""
+    _, folder = _planner_and_folder(name)
+    if folder.is_file():
+        return [folder]
+    return [
+        file for file in (folder / f for f in (MODEL_FILE, POLICY_FILE, SB3_MODEL_FILE)) if file.is_file()
+    ]
+
+
 def _planning(planner: str, folder: Path, device: str) -> Agent:
     trained = load_model(folder, device)
+    if planner == "ilqr" and not isinstance(trained.model, SeparatedModel):
+        raise InputError(
+            "ilqr differentiates twice by the ego's state, which no model but the separated one keeps apart from its"
+            " pictures: choose another planner",
+            path=folder,
+        )
     make, horizon = PLANNERS[planner], trained.uncertainty.mean.shape[1]
     return planning_agent(trained, make(horizon, GAMMA), planner, TWO_DRAWS, device=device)

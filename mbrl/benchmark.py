@@ -24,10 +24,10 @@ from envs.formats import read
 from envs.formats.atomic import atomic_path
 from envs.recording import Recording, Split
 from envs.replay import Replay
+from mbrl.agents_by_name import agents_by_name
 from mbrl.benchmark_page import write_benchmark
 from mbrl.driven import Driver, gathered, still_to_drive
-from mbrl.entrants import Entrant, entrants, trainings
-from mbrl.named import choose
+from mbrl.entrants import Entrant, chosen_entrants, entrants, given, trainings
 from mbrl.presets import Preset
 from mbrl.side_by_side import run_together
 from mbrl.trainings import (
@@ -63,6 +63,12 @@ class Setting(NamedTuple):
     max_cars: int | None = None
     device: str = "cpu"
     scenes: tuple[Path, ...] = ()  # of other roads, of any format: nobody learns from them
+    agents: tuple[str, ...] = ()  # of the command line, that drive beside the entrants
+
+    def everybody(self) -> list[Entrant]:
+        """Who may take part. Raises InputError: an agent is an entrant."""
+        known = entrants(self.preset, self.rl_steps)
+        return [*known, *given(self.agents, known)]
 
 
 class Cars(NamedTuple):
@@ -83,15 +89,17 @@ def benchmark(
     """Train, drive and report in the setting's folder; returns what benchmark.json holds.
 
     Args:
-        only: names of entrants; all by default. The human always drives, to say which cars can be driven.
+        only: names of entrants; by default those of Entrant.by_default. The setting's agents always drive, and so does
+            the human, who says which cars can be driven.
         run_jobs: what runs independent jobs: side by side on this machine, or on a cluster (mbrl.on_ray).
     Raises:
         InputError: there is no such entrant, the folder holds a run of another setting, or there are no cars to drive.
     """
-    everybody = entrants(setting.preset, setting.rl_steps)
-    chosen = choose(everybody, [*only, HUMAN] if only else (), "entrant")
+    recordings = [read(path) for path in setting.files]
+    chosen = chosen_entrants(setting.everybody(), [*only, HUMAN, *setting.agents] if only else ())
+    agents_by_name(setting.agents)  # that cannot be made are refused now, not after the training
     keep_setting(
-        setting.out, [read(path) for path in setting.files], preset=setting.preset,
+        setting.out, recordings, preset=setting.preset,
         rl_steps=setting.rl_steps, split=setting.split, max_cars=setting.max_cars,
     )  # fmt: skip
     cars: dict[str, Cars] = {condition: _recorded(setting, condition) for condition in conditions}
@@ -109,7 +117,15 @@ def benchmark(
         condition: gathered(driving[condition], files, **options)
         for condition, (files, options) in cars.items()
     }
-    return write_benchmark(setting.out, evaluations, chosen, _costs(setting, drivers))
+    return write_benchmark(
+        setting.out, evaluations, chosen, _costs(setting, drivers), training_frames(recordings)
+    )
+
+
+def training_frames(recordings: Sequence[Recording]) -> int:
+    """How long the training cars are recorded, in frames of one car."""
+    spans = [r.vehicles.last_frame.astype(np.int64) - r.vehicles.first_frame + 1 for r in recordings]
+    return sum(int(span[r.in_split("train")].sum()) for span, r in zip(spans, recordings, strict=True))
 
 
 def _trainings(setting: Setting, seed: int, chosen: Sequence[Entrant]) -> list[Training]:
@@ -121,7 +137,7 @@ def _trainings(setting: Setting, seed: int, chosen: Sequence[Entrant]) -> list[T
 def _drivers(setting: Setting, drivers: Sequence[tuple[Entrant, int | None]], condition: str) -> list[Driver]:
     return [
         Driver(
-            entrant.name, seed, _drives_folder(setting.out, seed) / f"{entrant.name}, {condition}.npz",
+            entrant.name, seed, _drives_folder(setting.out, seed) / f"{entrant.drives}, {condition}.npz",
             partial(_made, setting, entrant.name, seed), entrant.at_once,
         )
         for entrant, seed in drivers
@@ -155,12 +171,12 @@ def _drives_folder(out: Path, seed: int | None) -> Path:
 
 
 def _made(setting: Setting, name: str, seed: int | None) -> Agent:
-    entrant = next(e for e in entrants(setting.preset, setting.rl_steps) if e.name == name)
+    entrant = next(e for e in setting.everybody() if e.name == name)
     return entrant.make(seed_folder(setting.out, seed), 0 if seed is None else seed, setting.device)
 
 
 def _latency_file(out: Path, entrant: Entrant, seed: int | None) -> Path:
-    return _drives_folder(out, seed) / f"{entrant.name}, {LATENCY_FILE}"
+    return _drives_folder(out, seed) / f"{entrant.drives}, {LATENCY_FILE}"
 
 
 def _time(setting: Setting, entrant: Entrant, seed: int | None) -> None:

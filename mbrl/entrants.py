@@ -5,23 +5,27 @@ A folder of one seed holds what was trained for it, a folder each; an entrant is
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
+from urllib.parse import quote
 
 from agents import Agent, Human, NoAction
 from agents.learned import LearnedAgent
 from agents.planning import AT_THE_WHEEL, PlanningAgent, RecordedFuture
 from agents.rules import RuleDriver, RulesConfig
 from agents.sb3_agent import SB3Agent
+from agents.sb3_models import Algorithm
 from envs.costs import Weights
-from mbrl.agents_by_name import SB3_MODEL_FILE
+from envs.errors import InputError
+from mbrl.agents_by_name import SB3_MODEL_FILE, agent_by_name, trained_files
 from mbrl.foresight import Imagining
 from mbrl.named import choose
+from mbrl.planners_by_name import PLANNERS, cem, gradient
 from mbrl.planners_by_name import Make as MakePlanner
-from mbrl.planners_by_name import cem, gradient
 from mbrl.planning import TWO_DRAWS, planning_agent
 from mbrl.policy_training import Method, PolicyTraining
 from mbrl.presets import SHARES, Preset, model_training, of_share, policy_training
@@ -49,11 +53,21 @@ class Entrant:
     share: float = 1.0  # of the training cars
     interaction: int = 0  # environment steps it consumes in training
     at_once: int = 256  # cars that it drives
+    by_default: bool = True  # whether it takes part where nobody is named
+    data: bool = (
+        False  # whether it, or what it plans through, learned from the recorded actions of training cars
+    )
+    file_name: str = ""  # of its drives; its name, unless told
 
     @property
     def name(self) -> str:
-        """Of its line, its drives and what was trained for it."""
+        """Of its line and of what was trained for it."""
         return of_share(self.method, self.share)
+
+    @property
+    def drives(self) -> str:
+        """What the files of its drives are called."""
+        return self.file_name or self.name
 
     def seeds(self, seeds: Sequence[int]) -> Sequence[int | None]:
         """The seeds it drives with."""
@@ -82,7 +96,7 @@ def trainings(preset: Preset, seed: int, rl_steps: int) -> list[Training]:
             Training(start, replace(imitation, data_share=share)),
             Training(of_share("mpur", share), replace(mpur, data_share=share), fewer, start),
         ]
-    return [*found, *(Training(name, rl(name, preset, seed, rl_steps)) for name in ("ppo", "sac"))]
+    return [*found, *(Training(name, rl(name, preset, seed, rl_steps)) for name in get_args(Algorithm))]
 
 
 def rl(algorithm: Any, preset: Preset, seed: int, steps: int) -> RLTraining:
@@ -108,7 +122,7 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
         *(
             Entrant(
                 name, "planned through the model", _planning(name, preset), planned.trained,
-                at_once=PLANS_AT_ONCE,
+                at_once=PLANS_AT_ONCE, by_default=name in PLANNED_BY_DEFAULT, data=True,
             )
             for name, planned in PLANNED.items()
         ),
@@ -121,10 +135,60 @@ def entrants(preset: Preset, rl_steps: int) -> list[Entrant]:
         ),
         _replayed(preset),
         *(
-            Entrant(name, "learned by driving", _by_sb3(name), name, interaction=rl_steps)
-            for name in ("ppo", "sac")
+            Entrant(
+                name, "learned by driving", _by_sb3(name), name, interaction=rl_steps,
+                by_default=name in RL_BY_DEFAULT,
+            )
+            for name in get_args(Algorithm)
         ),
     ]  # fmt: skip
+
+
+def chosen_entrants(known: Sequence[Entrant], names: Sequence[str]) -> list[Entrant]:
+    """Those of these names, in the order of `known`; where no name is given, those that take part by default.
+
+    Raises:
+        InputError: there is nobody of a name; it says who there is.
+    """
+    chosen = choose(known, names, "entrant")
+    return chosen if names else [entrant for entrant in chosen if entrant.by_default]
+
+
+def given(names: Sequence[str], known: Sequence[Entrant]) -> list[Entrant]:
+    """Agents of the command line (mbrl.agents_by_name) beside the others, as they are.
+
+    Their drives are called by what they were read from too, so that who was trained anew drives anew.
+
+    Raises:
+        InputError: an agent is named twice, or is one of `known`.
+    """
+    there = [entrant.name for entrant in known]
+    for name in names:
+        if name in there or names.count(name) > 1:
+            raise InputError(f"--agent {name}: takes part already (--entrants chooses who of those does)")
+    return [
+        Entrant(
+            name, "given", _as_named(name), seeded=False, at_once=PLANS_AT_ONCE if ":" in name else 256,
+            file_name=f"given {quote(name, safe=' ')} {_digest(trained_files(name))}",
+        )
+        for name in names
+    ]  # fmt: skip
+
+
+def _as_named(name: str) -> Make:
+    def make(folder: Path, seed: int, device: str) -> Agent:
+        agent = agent_by_name(name, device)
+        agent.name = name
+        return agent
+
+    return make
+
+
+def _digest(files: Sequence[Path]) -> str:
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.read_bytes())
+    return found.hexdigest()[:12]
 
 
 # --- how they drive --------------------------------------------------------------------------------------------------
@@ -140,7 +204,7 @@ def _learned(method: str, kind: str, share: float = 1.0) -> Entrant:
     def make(folder: Path, seed: int, device: str) -> Agent:
         return LearnedAgent(load_policy(folder / name, device)[0], name, seed, device)
 
-    return Entrant(method, kind, make, name, share=share)
+    return Entrant(method, kind, make, name, share=share, data=True)
 
 
 def _replayed(preset: Preset) -> Entrant:
@@ -157,6 +221,10 @@ def _by_sb3(name: str) -> Make:
     return make
 
 
+PLANNED_BY_DEFAULT = (
+    "gradient", "gradient, U", "cem", "gradient from mpur", "gradient, paper", "gradient, paper, U",
+)  # fmt: skip
+RL_BY_DEFAULT = "ppo", "sac"
 PAPER_ROW = "mpur-z-dropout"  # of mbrl.rows; planners through the paper's model have its model and settings
 
 
@@ -190,7 +258,7 @@ PLANNED = {
     "gradient from mpur": Planned(gradient, policy="mpur"),
     "gradient, paper": Planned(brief_gradient, "paper-model"),
     "gradient, paper, U": Planned(brief_gradient, "paper-model", minds_u=True),
-}
+} | {name: Planned(make) for name, make in PLANNERS.items() if name not in ("gradient", "cem")}
 
 
 def _paper_row(preset: Preset) -> Row:

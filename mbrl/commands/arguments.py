@@ -26,6 +26,9 @@ OwnRecordings = Annotated[UseAppendAction[tuple[tuple[Path, ...], ...]], arg(met
 Agents = Annotated[
     UseAppendAction[tuple[str, ...]], arg(metavar="AGENT", help_behavior_hint="(required, repeatable)")
 ]
+OwnAgents = Annotated[
+    UseAppendAction[tuple[str, ...]], arg(metavar="AGENT", help_behavior_hint="(repeatable)")
+]
 Scenes = Annotated[tuple[Path, ...], arg(metavar="FILE|DIR...")]
 Device = Annotated[str, arg(metavar="cpu|cuda")]
 SCENE_SUFFIXES = ".xml", ".parquet"  # of CommonRoad, and headway's own

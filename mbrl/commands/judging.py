@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from mbrl.commands.arguments import (
     Agents,
     Device,
+    OwnAgents,
     OwnRecordings,
     Recordings,
     Scenes,
@@ -47,7 +48,8 @@ def evaluate(
         out: folder for results.json.
         agent: human, no-action, lane-keeper, idm, idm+mobil, pretrained, the folder of a trained policy (train-policy,
             train-rl), a zip of train-rl, or a planner with the folder of a model (gradient:DIR; also lbfgs, cem, icem,
-            gradient-cem, mppi, predictive-sampling). Give the option once for each; they are listed in that order.
+            gradient-cem, ilqr, mppi, predictive-sampling, random-shooting, beam). Give the option once for each; they
+            are listed in that order.
         split: which of the recorded cars are taken over.
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
         perturbed: start a little off the recording, each car in its own way, the same for all agents.
@@ -76,6 +78,7 @@ def evaluate(
 def benchmark(
     recording: Recordings,
     out: Annotated[Path, arg(metavar="DIR")],
+    agent: OwnAgents = (),
     scenes: Scenes = (),
     preset: Literal["quick", "debug"] = "quick",
     seeds: tuple[int, ...] = (0, 1, 2),
@@ -92,11 +95,15 @@ def benchmark(
     Args:
         recording: recordings to learn from and to drive in.
         out: folder for everything; if it holds an interrupted run, that run goes on.
+        agent: drives beside the entrants, named as for `headway evaluate`: the folder of your own policy, or a planner
+            through a model. Give the option once for each.
         scenes: recordings from elsewhere (CommonRoad, Parquet), or folders of them, to drive in without learning from
             them; all their cars, from their first frame, in blind traffic.
         preset: quick (two cores, hours), debug (minutes).
         seeds: what learns is trained once for each.
-        entrants: who takes part; all by default. A wrong name lists them.
+        entrants: who takes part; by default all but further planners (lbfgs, icem, gradient-cem, ilqr, mppi,
+            predictive-sampling, random-shooting, beam) and further algorithms of RL (a2c, td3, dqn, tqc,
+            recurrent-ppo). A wrong name lists everybody.
         traffic: blind (the others follow the recording), reactive (they brake when the car cuts in), perturbed (blind,
             from starts off the recording).
         split: which of the recorded cars are taken over.
@@ -115,7 +122,7 @@ def benchmark(
     from mbrl.benchmark import benchmark as run_all
     from mbrl.benchmark_page import TABLE_FILE
 
-    setting = Setting(out, tuple(files), preset, rl_steps, split, max_cars, device, tuple(elsewhere))
+    setting = Setting(out, tuple(files), preset, rl_steps, split, max_cars, device, tuple(elsewhere), agent)
     run_all(setting, seeds=seeds, only=entrants, conditions=traffic, run_jobs=runner_of_jobs(ray, device))
     print((out / TABLE_FILE).read_text())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,10 @@ from agents.rules import RuleDriver, RulesConfig
 from envs.errors import InputError
 from envs.formats import write_parquet
 from mbrl import benchmark as module
-from mbrl.benchmark import Setting, benchmark, latency
-from mbrl.benchmark_page import cells, kinds, markdown
-from mbrl.entrants import entrants, trainings
+from mbrl.agents_by_name import PRETRAINED, agent_by_name
+from mbrl.benchmark import Setting, benchmark, latency, training_frames
+from mbrl.benchmark_page import cells, kinds, markdown, write_benchmark
+from mbrl.entrants import chosen_entrants, entrants, trainings
 from mbrl.log_replay import LogReplay, Moment
 from mbrl.named import choose
 from mbrl.plots import front_chart
@@ -105,6 +107,79 @@ def test_everything_needed_is_trained_after_what_it_needs() -> None:
     chosen = choose(entrants("quick", 9), ["distilled", "idm"], "entrant")
     needed = module._trainings(Setting(Path(), ()), 0, chosen)
     assert [training.name for training in needed] == ["model", "imitation", "distilled"]
+
+
+def test_further_entrants_take_part_where_they_are_named() -> None:
+    known = entrants("quick", 9)
+    assert not {"icem", "td3", "ilqr"} & {e.name for e in chosen_entrants(known, ())}
+    assert [e.name for e in chosen_entrants(known, ["td3", "icem"])] == ["icem", "td3"]
+    needed = module._trainings(Setting(Path(), ()), 0, chosen_entrants(known, ["icem", "td3"]))
+    assert [training.name for training in needed] == ["model", "td3"]
+
+
+def test_who_is_given_drives_beside_the_entrants_and_again_when_trained_anew(tmp_path: Path) -> None:
+    traffic, mine = tmp_path / "traffic.parquet", tmp_path / "mine"
+    write_parquet(clean_traffic(num_cars=60), traffic)
+    shutil.copytree(PRETRAINED / "policy", mine)
+    setting = Setting(
+        tmp_path / "out", (traffic,), "debug", max_cars=3, agents=(str(mine), "gradient:pretrained")
+    )
+    run = partial(benchmark, setting, only=["idm"], conditions=("blind",), run_jobs=in_this_process)
+    found = run()
+    assert [e["name"] for e in found["entrants"]] == ["human", "idm", str(mine), "gradient:pretrained"]
+    alone = results(evaluate([Human(), agent_by_name(str(mine))], [clean_traffic(num_cars=60)], max_cars=3))
+    ours = row_of(found["conditions"]["blind"], str(mine))
+    assert {k: ours[k] for k in ("success", "jerk")} == {
+        k: row_of(alone, "mpur")[k] for k in ("success", "jerk")
+    }
+    before = set(tmp_path.rglob("*.npz"))
+    run()
+    assert set(tmp_path.rglob("*.npz")) == before
+    tensors = (mine / "policy.safetensors").read_bytes()
+    (mine / "policy.safetensors").write_bytes(tensors[:-4] + bytes(4))
+    run()
+    assert len(set(tmp_path.rglob("*.npz")) - before) == 1
+
+
+def test_agents_that_cannot_take_part_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    traffic = tmp_path / "traffic.parquet"
+    write_parquet(clean_traffic(num_cars=60), traffic)
+    setting = Setting(tmp_path / "out", (traffic,), "debug")
+    for agents, said in (
+        (("idm",), "--agent idm: takes part already"),
+        (("pretrained", "pretrained"), "--agent pretrained: takes part already"),
+        (("nobody",), "no agent 'nobody'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            benchmark(setting._replace(agents=agents), only=["mpur"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_page_shows_what_was_learned_from_and_all_measures(tmp_path: Path) -> None:
+    """Who plans or learns from recordings had frames of the training cars, who drives had its steps, rules nothing."""
+    traffic = clean_traffic(num_cars=60)
+    names = ["human", "no-action", "mpur", "mpur-data-5", "gradient", "ppo"]
+    evaluation = evaluate([NoAction(name) for name in names], [traffic], max_cars=3)
+    frames = training_frames([traffic])
+    assert frames == int(traffic.in_split("train")[traffic.vehicle].sum()) > 0
+    costs = {name: {"training_s": 1.0, "latency_s": 0.01} for name in names}
+    chosen = choose(entrants("debug", 512), names, "entrant")
+    data = write_benchmark(tmp_path, {"blind": evaluation}, chosen, costs, frames)
+    had = {e["name"]: (e["recorded_frames"], e["environment_steps"]) for e in data["entrants"]}
+    assert had == {
+        "human": (0, 0), "no-action": (0, 0), "mpur": (frames, 0), "mpur-data-5": (round(0.05 * frames), 0),
+        "gradient": (frames, 0), "ppo": (0, 512),
+    }  # fmt: skip
+    page = (tmp_path / "benchmark.html").read_text()
+    chart = page[page.index("Success against data used") : page.index("All measures")]
+    assert [f">{name}</text>" in chart for name in names] == [False, False, True, True, True, True]
+    measures = page[page.index("All measures") :]
+    for said in ("distance m", "off road", "min TTC s", "jerk m/s³", "box less 1 m %"):
+        assert f">{said}</th>" in measures
+    row = row_of(data["conditions"]["blind"], "mpur")
+    assert f">{row['jerk']:.1f}</td>" in measures
+    low, high = row["success_ci_box_less_1m"]
+    assert f"[{100 * low:.0f}, {100 * high:.0f}]" in cells(data, data["entrants"][2])[2]
 
 
 def test_an_unknown_entrant_is_refused_with_all_names() -> None:
