@@ -113,10 +113,10 @@ def evaluate(
     Raises:
         InputError: no car of the split can be scored; history or min_seconds make no sense.
     """
-    if history < 1 or not 0 <= min_seconds < math.inf:
-        raise InputError(
-            f"history={history} must be at least 1, min_seconds={min_seconds} 0 or more, and finite"
-        )
+    if history < 1:
+        raise InputError(f"history={history} must be at least 1")
+    if not 0 <= min_seconds < math.inf:
+        raise InputError(f"min_seconds={min_seconds} must be 0 or more, and finite")
     if not agents:
         raise ValueError("at least one agent is needed")
     if names is not None and len(names) != len(recordings):
@@ -174,8 +174,8 @@ def cars_of(
     if len(drives) == 0:
         where = ", ".join(names or [r.site.name for r in recordings])
         raise InputError(
-            f"no car of the {split} split of {where} drives the scored stretch for {min_seconds:g} s; use a longer"
-            " recording or another split"
+            f"no car of the {split} split of {where} is recorded for {history} frames and drives the scored stretch for"
+            f" {min_seconds:g} s; use a longer recording or another split"
         )
     return drives
 

@@ -28,6 +28,11 @@ class Reward:
     collision: float = 20.0
     arrival: float = 5.0
 
+    def __post_init__(self) -> None:
+        for name, weight in vars(self).items():
+            if not np.isfinite(weight):
+                raise ValueError(f"{name}={weight} must be finite")
+
     def __call__(
         self, advance: NDArray[np.floating], step: Step, failed: NDArray[np.bool_]
     ) -> NDArray[np.float64]:

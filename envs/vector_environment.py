@@ -85,8 +85,10 @@ class ReplayVectorEnv(VectorEnv[Arrays, NDArray[np.floating], NDArray[Any]]):
         check_choice("action", action, get_args(ActionUnits))
         check_choice("collision", collision, get_args(CollisionRule))
         check_choice("render_mode", render_mode, (None, *self.metadata["render_modes"]))
-        if 0 not in frames or min(frames) < 0 or len(set(frames)) < len(frames):
-            raise ValueError(f"frames={tuple(frames)} must be different steps back, 0 among them")
+        if isinstance(frames, int) or 0 not in frames or min(frames) < 0 or len(set(frames)) < len(frames):
+            raise ValueError(f"frames={frames} must be different steps back, 0 among them, as (0, 2, 4, 6)")
+        if history < 1:
+            raise ValueError(f"history={history} must be at least 1")
         self._back = sorted(frames, reverse=True)
         self.replay = Replay(
             load_recordings(recordings),

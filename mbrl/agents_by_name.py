@@ -17,7 +17,8 @@ from mbrl.train_policy import POLICY_FILE, load_policy
 from mbrl.trained_model import MODEL_FILE, load_model
 
 PRETRAINED = Path(__file__).parent / "pretrained"  # folders of a model and a policy, made by `headway demo`
-SB3_MODEL_FILE = "model.zip"  # the best model of `headway train-rl`, in its folder
+SB3_MODEL_FILE = "model.zip"  # the best model so far of `headway train-rl`, in its folder, ...
+SB3_TRAINING_FILE = "training.zip"  # ... and how far the training is
 
 
 def agents_by_name(names: Sequence[str], device: str = "cpu") -> list[Agent]:
@@ -62,7 +63,15 @@ def agent_by_name(name: str, device: str = "cpu") -> Agent:
     zipped = folder / SB3_MODEL_FILE if folder.is_dir() else folder
     if zipped.is_file():
         from agents.sb3_agent import SB3Agent  # brings stable-baselines3
+        from agents.sb3_models import read_facts
 
+        training = folder / SB3_TRAINING_FILE
+        if folder.is_dir() and training.exists() and not (facts := read_facts(training))["done"]:
+            raise InputError(
+                f"the training in this folder is at step {facts['steps']:,} of {facts['config']['steps']:,}: the same"
+                f" `headway train-rl` goes on; {SB3_MODEL_FILE} is the best so far, and an agent too",
+                path=folder,
+            )
         return SB3Agent.load(zipped, device)
     if not (name and folder.is_dir()):
         raise InputError(

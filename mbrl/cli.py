@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
-from mbrl.commands.arguments import require_sensible
+from mbrl.commands.arguments import forget_folders, require_sensible
 from mbrl.commands.judging import bench, benchmark, diagnose, evaluate, failures, imagine
 from mbrl.commands.learning import (
     demo,
@@ -84,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(importlib.metadata.version("headway"))
         return 0
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        _complain(f"no command {arguments[0]!r}; there are: {', '.join(COMMANDS)}")
+        return 2
     parsed = _parse(arguments)
     return parsed if isinstance(parsed, int) else _run(parsed, can_resume=arguments[0] in RESUMABLE)
 
@@ -150,7 +153,10 @@ def _run(command: Callable[[], None], *, can_resume: bool) -> int:
         if not isinstance(error, InputError | Failed):
             raise
         _complain(str(error))
-        return 2 if isinstance(error, InputError) else 1
+        if isinstance(error, InputError):
+            forget_folders()
+            return 2
+        return 1
     return 0
 
 

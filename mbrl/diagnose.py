@@ -53,8 +53,9 @@ def diagnose(
     Raises:
         InputError: the model and the policy do not fit, or the recordings have no car for them.
     """
-    if situations < 2 or masks < 2:
-        raise InputError("at least 2 situations and 2 masks are needed")
+    for what, count in (("situations", situations), ("masks", masks)):
+        if count < 2:
+            raise InputError(f"{what}={count} must be at least 2")
     trained = load_model(model or PRETRAINED / "model", device)
     driver, config = load_policy(policy or PRETRAINED / "policy", device)
     check_sees_alike(config.policy, trained.model)

@@ -53,7 +53,8 @@ def explain_failures(
         path.write_text(
             page(title, [f"<h1>{title}</h1>", failures(evaluation, run, trained, shown)]), encoding="utf-8"
         )
-    return f"{title.removeprefix('headway: why ')}; {out / PAGE_FILE} shows why"
+    happened = title.removeprefix("headway: why ")
+    return f"{happened}; {out / PAGE_FILE} shows why" if len(failed) else happened
 
 
 def _of_vehicles(

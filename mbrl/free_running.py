@@ -156,10 +156,9 @@ def run_free(
     Raises:
         InputError: there is no such car, or the model, the recording, the agent and the numbers do not go together.
     """
-    if steps < 1 or num_futures < 1 or seed < 0:
-        raise InputError(
-            f"steps={steps} and futures={num_futures} must be positive, seed={seed} not negative"
-        )
+    for what, number, least in (("steps", steps, 1), ("futures", num_futures, 1), ("seed", seed, 0)):
+        if number < least:
+            raise InputError(f"{what}={number} must be at least {least}")
     if isinstance(model, Ensemble) and num_futures % len(model.members):
         raise InputError(
             f"the model is an ensemble of {len(model.members)}: {num_futures} futures are no multiple of that"

@@ -27,5 +27,5 @@ def choose(known: Sequence[N], names: Sequence[str], what: str) -> list[N]:
     there = [one.name for one in known]
     for name in names:
         if name not in there:
-            raise InputError(f"unknown {what} {name!r}; there are: {', '.join(there)}")
+            raise InputError(f"unknown {what} {name!r}; there are: {', '.join(map(repr, there))}")
     return [one for one in known if not names or one.name in names]

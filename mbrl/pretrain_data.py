@@ -71,6 +71,7 @@ def pretrain_data(name: str, seed: int) -> PretrainData:
     if path.suffix != ".parquet":
         raise InputError(
             f"unknown data {name!r}; there is: {', '.join(SHIPPED)}, a recording FILE.parquet or {SPEEDS}FILE.parquet"
+            " (`headway import` makes one of other formats)"
         )
     return speeds(path, seed) if name.startswith(SPEEDS) else occupancy(path, seed)
 

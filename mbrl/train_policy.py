@@ -145,9 +145,10 @@ def check_sees_alike(policy: PolicyConfig, model: ForwardModel[Any]) -> None:
     """A model is unrolled from what the policy sees. Raises InputError unless both look back alike."""
     p, sees = policy, (policy.view, policy.frames, policy.stride, policy.dt)
     if (model.config.view, model.timing.frames, model.timing.stride, model.timing.dt) != sees:
+        of = "" if model.config.view == p.view else f", of {model.config.view} and {p.view}"
         raise InputError(
-            f"the model sees {model.timing.frames} frames, {model.timing.stride} apart, of {model.config.view}, the"
-            f" policy {p.frames}, {p.stride} apart, of {p.view}; train both with one preset"
+            f"the model sees {model.timing.frames} frames, {model.timing.stride} apart, the policy {p.frames},"
+            f" {p.stride} apart{of}; train both with one preset"
         )
 
 

@@ -28,12 +28,13 @@ from envs.formats.atomic import atomic_path
 from envs.formats.fingerprint import fingerprint_of_all
 from envs.recording import Recording
 from mbrl.agents_by_name import SB3_MODEL_FILE as MODEL_FILE
+from mbrl.agents_by_name import SB3_TRAINING_FILE as TRAINING_FILE
 from mbrl.checkpoint import first_difference
 from mbrl.progress import Counter, MakeCounter, Progress
 from mbrl.rl_training import MAX_SEED, RLTraining
 from mbrl.tracking import Tracker
 
-TRAINING_FILE, BUFFER_FILE = "training.zip", "replay_buffer.pkl"  # what an interrupted run goes on from
+BUFFER_FILE = "replay_buffer.pkl"  # what an interrupted run goes on from, besides TRAINING_FILE
 SAVE_SECONDS = 60.0  # between two savings
 LOG_INTERVAL = 10  # rollouts or, off policy, drives between two lines of numbers
 
@@ -76,7 +77,11 @@ def train_rl(
         model.set_logger(Logger(None, [_Numbers(tracker)]))
         keeper = _Keeper(config, recordings, out, facts, tracker, bar)
         left = config.steps - model.num_timesteps
-        model.learn(left, keeper, log_interval=LOG_INTERVAL, reset_num_timesteps=False)
+        try:
+            model.learn(left, keeper, log_interval=LOG_INTERVAL, reset_num_timesteps=False)
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or terminated
+            keeper.save()
+            raise
         keeper.finish()
     return SB3Agent.load(out / MODEL_FILE, device)
 
@@ -155,9 +160,10 @@ class _Keeper(BaseCallback):
     def _on_rollout_start(self) -> None:
         config, steps = self.config, self.model.num_timesteps
         if steps * config.validations >= config.steps * (self.facts["validated"] + 1):
+            self.save()  # first: where there is a best model, there is a training to tell that it is not over
             self._validate()
         if time.monotonic() - self._saved > SAVE_SECONDS:
-            self._save()
+            self.save()
         self.bar.reach(min(steps, config.steps))
 
     def _on_step(self) -> bool:
@@ -166,7 +172,7 @@ class _Keeper(BaseCallback):
     def finish(self) -> None:
         """The last validation and the last saving, after which the replay buffer is of no use to anybody."""
         self._validate()
-        self._save(done=True)
+        self.save(done=True)
         (self.out / BUFFER_FILE).unlink(missing_ok=True)
         self.bar.reach(self.config.steps)
 
@@ -192,7 +198,8 @@ class _Keeper(BaseCallback):
             self.facts["best"] = score
             self._write(MODEL_FILE)
 
-    def _save(self, done: bool = False) -> None:
+    def save(self, done: bool = False) -> None:
+        """What another process goes on from."""
         self.tracker.flush()  # numbers before the state that follows them: a killed run then lacks none
         self.facts |= {"steps": self.model.num_timesteps, "done": done, "mlflow_run": self.tracker.run_id}
         if isinstance(self.model, OffPolicyAlgorithm) and not done:

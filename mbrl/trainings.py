@@ -69,8 +69,8 @@ def keep_setting(out: Path, recordings: Sequence[Recording], **facts: Any) -> No
             temporary.write_text(json.dumps(setting, indent=2) + "\n")
     kept = json.loads(path.read_text())
     for what, value in setting.items():
-        if kept.get(what) != value:
-            was = "other recordings" if what == "recordings" else f"{what} {kept.get(what)}, not {value}"
+        if what in kept and kept[what] != value:
+            was = "other recordings" if what == "recordings" else f"{what} {kept[what]}, not {value}"
             raise InputError(f"the run in this folder has {was}: choose another folder", path=out)
 
 

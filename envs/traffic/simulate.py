@@ -27,10 +27,10 @@ CARPOOL_WAVE = (3.0, 500.0)  # m/s and s: how the carpool lane's speed swells an
 NETCONVERT_OPTIONS = (
     "-n road.nod.xml -e road.edg.xml -x road.con.xml -o road.net.xml --no-internal-links --no-turnarounds"
 )
-SUMO_OPTIONS = (
+SUMO_OPTIONS = (  # the log's lines reach us when 4 kB of them are full, so there must be many
     "-n road.net.xml -r routes.xml -a limits.xml --no-internal-links "
     f"--step-length {DT} --lateral-resolution {LATERAL_RESOLUTION} --step-method.ballistic "
-    "--time-to-teleport -1 --collision.action none --no-warnings --step-log.period 100 "
+    "--time-to-teleport -1 --collision.action none --no-warnings --step-log.period 10 "
     "--fcd-output tracks.parquet --fcd-output.attributes lane,pos,posLat --fcd-output.skip-empty"
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -24,13 +25,19 @@ Recordings = Annotated[
 ]
 OwnRecordings = Annotated[UseAppendAction[tuple[tuple[Path, ...], ...]], arg(metavar="FILE...")]
 Agents = Annotated[
-    UseAppendAction[tuple[str, ...]], arg(metavar="AGENT", help_behavior_hint="(required, repeatable)")
+    UseAppendAction[tuple[tuple[str, ...], ...]],
+    arg(metavar="AGENT...", help_behavior_hint="(required, repeatable)"),
 ]
 OwnAgents = Annotated[
-    UseAppendAction[tuple[str, ...]], arg(metavar="AGENT", help_behavior_hint="(repeatable)")
+    UseAppendAction[tuple[tuple[str, ...], ...]],
+    arg(metavar="AGENT...", help_behavior_hint="(repeatable)"),
 ]
 Scenes = Annotated[tuple[Path, ...], arg(metavar="FILE|DIR...")]
 Device = Annotated[str, arg(metavar="cpu|cuda")]
+LEAST = {
+    "max_cars": 1, "rl_steps": 1, "cars": 1, "history": 1, "min_seconds": 0, "situations": 2, "masks": 2, "steps": 1,
+    "futures": 1,
+}  # fmt: skip
 SCENE_SUFFIXES = ".xml", ".parquet"  # of CommonRoad, and headway's own
 
 
@@ -59,10 +66,10 @@ def require_sensible(arguments: Mapping[str, Any]) -> None:
             refuse(f"--{name} {min(seeds)}: a seed is 0 or more")
         if len(set(seeds)) < len(seeds):
             refuse(f"--{name} {' '.join(map(str, seeds))}: name each seed once")
-    for name in ("max_cars", "rl_steps", "cars"):
+    for name, least in LEAST.items():
         count = arguments.get(name)
-        if count is not None and count < 1:
-            refuse(f"--{name.replace('_', '-')} {count}: must be at least 1")
+        if count is not None and not count >= least:
+            refuse(f"--{name.replace('_', '-')} {count}: must be at least {least}")
 
 
 def require_some(items: Sequence[object], option: str) -> None:
@@ -76,6 +83,11 @@ def all_files(recording: tuple[tuple[Path, ...], ...]) -> list[Path]:
     files = [path for group in recording for path in group]
     require_some(files, "--recording")
     return each_once(files)
+
+
+def all_agents(agent: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    """The names of every --agent, in order: `--agent A B --agent C` is A, B, C."""
+    return tuple(name for group in agent for name in group)
 
 
 def all_scenes(given: Sequence[Path]) -> list[Path]:
@@ -126,8 +138,19 @@ def require_readable(*paths: Path) -> None:
             refuse("cannot be read: permission denied", path)
 
 
+_made: list[Path] = []  # folders for output, the innermost first
+
+
+def forget_folders() -> None:
+    """Remove the output folders that were made and are empty: the command was refused."""
+    for folder in _made:
+        with contextlib.suppress(OSError):  # somebody else's, or not empty
+            folder.rmdir()
+
+
 def require_folder(folder: Path) -> None:
     """Make the output folder, and refuse before any work if nothing can be written there."""
+    _made[:0] = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -145,10 +168,18 @@ def require_file(*paths: Path | None) -> None:
             require_folder(path.parent)
 
 
+def require_parquet(file: Path) -> None:
+    """Refuse a name that says that a recording is something else."""
+    if file.suffix != ".parquet":
+        refuse("expected the name of a recording (.parquet)", file)
+
+
 def require_device(device: str) -> None:
     """Refuse a device that torch does not have here."""
     if device == "cpu":
         return
+    if not re.fullmatch(r"cuda(:\d+)?", device):
+        refuse(f"--device {device}: expected cpu, cuda, or one of several as cuda:1")
     import torch
 
     try:

@@ -15,6 +15,7 @@ from mbrl.commands.arguments import (
     OwnRecordings,
     Recordings,
     Scenes,
+    all_agents,
     all_files,
     all_scenes,
     each_once,
@@ -48,8 +49,8 @@ def evaluate(
         out: folder for results.json.
         agent: human, no-action, lane-keeper, idm, idm+mobil, pretrained, the folder of a trained policy (train-policy,
             train-rl), a zip of train-rl, or a planner with the folder of a model (gradient:DIR; also lbfgs, cem, icem,
-            gradient-cem, ilqr, mppi, predictive-sampling, random-shooting, beam). Give the option once for each; they
-            are listed in that order.
+            gradient-cem, ilqr, mppi, predictive-sampling, random-shooting, beam); several after each other, or the
+            option again.
         split: which of the recorded cars are taken over.
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
         perturbed: start a little off the recording, each car in its own way, the same for all agents.
@@ -58,15 +59,15 @@ def evaluate(
         seed: of everything random.
         device: where networks run.
     """
-    require_some(agent, "--agent")
-    files = all_files(recording)
+    agents, files = all_agents(agent), all_files(recording)
+    require_some(agents, "--agent")
     require_folder(out)
     require_device(device)
     from agents.results import print_table, write_results
     from mbrl.agents_by_name import agents_by_name
     from mbrl.demo import evaluate_with_bars
 
-    drivers = agents_by_name(agent, device)
+    drivers = agents_by_name(agents, device)
     names = [path.name for path in files]
     evaluation = evaluate_with_bars(
         drivers, read_all(files), names=names, split=split, traffic=traffic, perturbed=perturbed,
@@ -96,7 +97,7 @@ def benchmark(
         recording: recordings to learn from and to drive in.
         out: folder for everything; if it holds an interrupted run, that run goes on.
         agent: drives beside the entrants, named as for `headway evaluate`: the folder of your own policy, or a planner
-            through a model. Give the option once for each.
+            through a model; several after each other, or the option again.
         scenes: recordings from elsewhere (CommonRoad, Parquet), or folders of them, to drive in without learning from
             them; all their cars, from their first frame, in blind traffic.
         preset: quick (two cores, hours), debug (minutes).
@@ -122,7 +123,9 @@ def benchmark(
     from mbrl.benchmark import benchmark as run_all
     from mbrl.benchmark_page import TABLE_FILE
 
-    setting = Setting(out, tuple(files), preset, rl_steps, split, max_cars, device, tuple(elsewhere), agent)
+    setting = Setting(
+        out, tuple(files), preset, rl_steps, split, max_cars, device, tuple(elsewhere), all_agents(agent)
+    )
     run_all(setting, seeds=seeds, only=entrants, conditions=traffic, run_jobs=runner_of_jobs(ray, device))
     print((out / TABLE_FILE).read_text())
 

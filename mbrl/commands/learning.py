@@ -32,7 +32,7 @@ def demo(
     preset: Literal["quick", "debug"] = "quick",
     device: Device = "cpu",
 ) -> None:
-    """See the whole of headway on the recording that ships with it, in about 15 minutes on two cores.
+    """See the whole of headway on the recording that ships with it, in 10 to 13 minutes on two cores.
 
     Args:
         out: folder for results.json, report.html, the video, the trained model and policy.
@@ -76,7 +76,7 @@ def train_model(
         config = model_training(preset, seed)
         check_parts(*config.batch_sizes)
         recordings = read_all(files)
-        keep_setting(out, recordings, training="forward model")
+        keep_setting(out, recordings, training="forward model", preset=preset, seed=seed)
         train_model(config, recordings, out, device=own_device)
 
 
@@ -194,7 +194,7 @@ def _train_policy(
             check_fit(config, trained)
         through = {"model": digest_of(model / MODEL_FILE)} if model is not None else {}
         recordings = read_all(files)
-        keep_setting(out, recordings, training=method, **through)
+        keep_setting(out, recordings, training=method, preset=preset, seed=seed, **through)
         start = train_policy(imitation, recordings, out / "imitation", tracking_root=out, device=own_device)
         train_policy(config, recordings, out, trained=trained, start_from=start, device=own_device)
 
@@ -247,7 +247,7 @@ def train_rl(
             seed=seed,
         )
     recordings = read_all(files)
-    keep_setting(out, recordings, training=algorithm)
+    keep_setting(out, recordings, training=algorithm, seed=seed)
     train_rl(config, recordings, out, device=device)
 
 
@@ -271,6 +271,9 @@ def pretrain(
         batch_size: samples of one update.
         seed: of everything random.
     """
+    file = Path(data.removeprefix("speeds:"))
+    if file.suffix == ".parquet":
+        require_readable(file)
     require_folder(out)
     from mbrl.pretrain_data import pretrain_data
     from mbrl.train_method import MethodTraining, train_method

@@ -19,6 +19,7 @@ from mbrl.commands.arguments import (
     require_device,
     require_file,
     require_folder,
+    require_parquet,
     require_readable,
     require_some,
 )
@@ -42,14 +43,17 @@ def generate(
         congestion: 0 dense, 1 denser, 2 the most stop-and-go.
         ngsim: also write the recording as NGSIM's 18-column text.
     """
+    require_parquet(out)
     require_file(out, ngsim)
     from envs.formats import write_parquet
     from envs.formats.ngsim_export import write_ngsim
+    from envs.sites import layout
     from envs.traffic import TrafficConfig, generate
     from mbrl.progress import Progress
 
     with naming_bad_arguments():
         config = TrafficConfig(site=site, seed=seed, minutes=minutes, congestion=congestion)
+    layout(site)
     with Progress("simulating traffic", 100, unit="percent") as progress:
         recording = generate(config, lambda share: progress.reach(round(100 * share)))
     write_parquet(recording, out)
@@ -79,6 +83,7 @@ def import_(
     """
     require_some(files, "FILE")
     require_readable(*files)
+    require_parquet(out)
     require_file(out)
     from envs.formats import read, write_parquet
 

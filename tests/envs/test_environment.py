@@ -318,6 +318,10 @@ def test_bad_input_is_refused_by_name(traffic: Recording, tmp_path: Any) -> None
         ReplayEnv(traffic, action="metres")
     with pytest.raises(ValueError, match="frames"):
         ReplayEnv(traffic, frames=(1, 2))
+    with pytest.raises(ValueError, match=r"frames=4 must be different steps back, .* as \(0, 2, 4, 6\)"):
+        ReplayEnv(traffic, frames=4)
+    with pytest.raises(ValueError, match="history=0 must be at least 1"):
+        ReplayEnv(traffic, history=0)
     with pytest.raises(ValueError, match="render_mode"):
         ReplayEnv(traffic, render_mode="ascii")
     with pytest.raises(InputError, match="no such file"):

@@ -23,6 +23,7 @@ from envs.formats import read_parquet, write_parquet
 from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
 from mbrl.cli import COMMANDS, SPINS, main
+from mbrl.commands.arguments import all_agents
 from mbrl.loop import NotFinite
 from tests.toys import random_traffic
 
@@ -120,8 +121,8 @@ def test_values_arrive(recorded: list[Any], tmp_path: Path) -> None:
 
 
 def test_agents_keep_their_order(recorded: list[Any]) -> None:
-    assert main("evaluate --recording r --agent no-action --agent runs/p --agent human --out o".split()) == 0
-    assert recorded[0][1]["agent"] == ("no-action", "runs/p", "human")
+    assert main("evaluate --recording r --agent no-action runs/p --agent human --out o".split()) == 0
+    assert all_agents(recorded[0][1]["agent"]) == ("no-action", "runs/p", "human")
 
 
 def test_recordings_may_follow_one_option_or_several(recorded: list[Any]) -> None:
@@ -197,6 +198,11 @@ def test_a_folder_is_of_one_training_on_the_same_recordings(
         assert main([*command.split(), "--recording", str(file), *out]) == 0
     assert main([*command.split(), "--recording", str(other), *out]) == 2
     assert "has other recordings" in only_line(capsys.readouterr().err)
+    assert main([*command.split(), "--recording", str(file), *out, "--seed", "3"]) == 2
+    assert "has seed 0, not 3" in only_line(capsys.readouterr().err)
+    if command != "train-rl":
+        assert main([*command.split(), "--recording", str(file), *out, "--preset", "debug"]) == 2
+        assert "has preset quick, not debug" in only_line(capsys.readouterr().err)
     another = "train-model" if command != "train-model" else "train-rl"
     assert main([another, "--recording", str(file), *out]) == 2
     assert "has training" in only_line(capsys.readouterr().err)
@@ -266,6 +272,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "train-model --recording r --preset huge --out o",
         "generate --seed many --out o",
         "generate --minutes -1 --out {tmp}/o.parquet",
+        "generate --site i90 --out {tmp}/o.parquet",
+        "generate --out {tmp}/o.txt",
+        "import {file} --out {tmp}/o.csv",
         "evaluate --recording {file} --out {tmp}/o",
         "evaluate --recording {tmp}/none.parquet --agent human --out {tmp}/o",
         "info {tmp}/none.parquet",
@@ -280,6 +289,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "pretrain nonsense --data ring --out {tmp}/o",
         "pretrain ica --data nonsense --out {tmp}/o",
         "pretrain vq-vae --data ring --out {tmp}/o",
+        "pretrain vae --data speeds:{tmp}/none.parquet --out {tmp}/o",
         "experiment nonsense --out {tmp}/o",
         "experiment --out {tmp}/o",
         "evaluate --recording {file} --agent idm --agent idm --out {tmp}/o",
@@ -287,7 +297,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "evaluate --recording {file} --agent idm --min-seconds nan --out {tmp}/o",
         "evaluate --recording {file} --recording {file} --agent idm --out {tmp}/o",
         "evaluate --recording {file} --agent= --out {tmp}/o",
+        "evaluate --recording {file} --agent idm --history 100000 --out {tmp}/o/p",
+        "evaluate --recording {file} --agent idm nobody --out {tmp}/o/p",
         "export-minari --recording {file} --cars 0 --out {tmp}/toy-v0",
+        "train-rl --recording {file} --progress nan --out {tmp}/o",
+        "train-model --recording {file} --device meta --out {tmp}/o",
+        "train-model --recording {file} --device gpu --out {tmp}/o",
         "train-rl --recording {file} --hidden -3 --out {tmp}/o",
         "train-model --recording {file} --out {tmp}/o --seed -1",
         "reproduce --recording {file} --out {tmp}/o --seeds 0 -1",
@@ -313,6 +328,7 @@ def test_bad_arguments_get_one_line(
     out, err = capsys.readouterr()
     assert out == ""
     assert only_line(err).startswith("headway: error: ")
+    assert not (tmp_path / "o").exists(), "a refused command leaves nothing behind"
 
 
 @pytest.mark.parametrize(
@@ -411,8 +427,27 @@ def test_output_folder_that_takes_no_file(
 def test_output_file_that_is_a_folder(
     monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["import", str(file), "--out", str(tmp_path)]) == 2
+    (tmp_path / "o.parquet").mkdir()
+    assert main(["import", str(file), "--out", str(tmp_path / "o.parquet")]) == 2
     assert "is a folder" in only_line(capsys.readouterr().err)
+
+
+def test_an_unknown_command_is_answered_with_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inof", "recording.parquet"]) == 2
+    said = only_line(capsys.readouterr().err)
+    assert said.startswith("headway: error: no command 'inof'; there are: demo, ")
+    assert "recording.parquet" not in said
+
+
+def test_a_refused_command_keeps_what_was_there(file: Path, tmp_path: Path) -> None:
+    mine, full = tmp_path / "mine", tmp_path / "full"
+    mine.mkdir()
+    full.mkdir()
+    (full / "kept").write_text("mine")
+    for out in (mine, full / "new" / "newer"):
+        assert main(["evaluate", "--recording", str(file), "--agent", "nobody", "--out", str(out)]) == 2
+    assert mine.is_dir()
+    assert [path.name for path in full.iterdir()] == ["kept"]
 
 
 def test_missing_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,8 +191,8 @@ def test_what_does_not_fit_is_refused_in_one_line(
         ({"policy": other}, "the model sees 3 frames"),
         ({"recording": slow}, "a frame every 0.2 s"),
         ({"recording": few, "split": "test"}, "no car of the test split"),
-        ({"situations": 1}, "at least 2 situations"),
-        ({"masks": 1}, "at least 2 situations and 2 masks"),
+        ({"situations": 1}, "--situations 1: must be at least 2"),
+        ({"masks": 1}, "--masks 1: must be at least 2"),
     ):
         assert main(options(files, "paper", out=out, **bad)) == 2
         err = capsys.readouterr().err.splitlines()

@@ -417,7 +417,7 @@ def test_the_shipped_model_runs_on_the_shipped_recording(
         ("--out {tmp}/a.mp4 --model {tmp}", "no trained model here"),
         ("--out {tmp}/a.mp4 --recording {tmp}/none.parquet", "no such file"),
         ("--out {tmp}/a.mp4 --agent nobody", "no agent 'nobody'"),
-        ("--out {tmp}/a.mp4 --steps 0", "steps=0"),
+        ("--out {tmp}/a.mp4 --steps 0", "--steps 0: must be at least 1"),
         ("--out {tmp}/a.mp4 --vehicle -3", "vehicle -3 does not drive"),
     ],
 )

@@ -52,7 +52,7 @@ class Killed(BaseException):
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
     """Saves between every two rollouts, and dies after so many of them."""
-    save, done = module._Keeper._save, []
+    save, done = module._Keeper.save, []
     monkeypatch.setattr(module, "SAVE_SECONDS", -1.0)
 
     def once_more(self: Any, done_: bool = False) -> None:
@@ -61,7 +61,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, saves: int) -> None:
         if len(done) == saves:
             raise Killed
 
-    monkeypatch.setattr(module._Keeper, "_save", once_more)
+    monkeypatch.setattr(module._Keeper, "save", once_more)
 
 
 @pytest.mark.slow
@@ -123,17 +123,46 @@ def test_the_best_model_is_not_replaced_by_a_worse_one_after_a_kill(
     traffic: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The best model is written at once, its score with the rest only at the next saving."""
+    validate = module._Keeper._validate
 
-    def die(*_: object, **__: object) -> None:
+    def once(keeper: Any) -> None:
+        validate(keeper)
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(module._Keeper, "_save", die)
+        patched.setattr(module._Keeper, "_validate", once)
         with pytest.raises(Killed):
             train(TINY, traffic, tmp_path)
-    assert not (tmp_path / TRAINING_FILE).exists()
+    assert read_facts(tmp_path / TRAINING_FILE)["best"] == [-1.0, -1.0]
     best = read_facts(tmp_path / MODEL_FILE)["best"]
     assert module._facts_of(tmp_path, TINY, fingerprint_of_all([traffic]))["best"] == best > [-1.0, -1.0]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_is_saved_and_no_agent_before_it_is_over(
+    interruption: type[BaseException], traffic: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its first minute too."""
+    with monkeypatch.context() as patched:
+        rollouts = iter([False, False, True])
+
+        def begin(keeper: Any, own: Any = module._Keeper._on_rollout_start) -> None:
+            own(keeper)
+            if next(rollouts):
+                raise interruption
+
+        patched.setattr(module._Keeper, "_on_rollout_start", begin)
+        with pytest.raises(interruption):
+            train(replace(TINY, steps=128), traffic, tmp_path)
+    assert (tmp_path / MODEL_FILE).exists()
+    assert read_facts(tmp_path / TRAINING_FILE)["steps"] == 64
+    with pytest.raises(
+        InputError, match=r"at step 64 of 128: the same `headway train-rl` goes on; model\.zip is"
+    ):
+        agent_by_name(str(tmp_path))
+    assert agent_by_name(str(tmp_path / MODEL_FILE)).name == "ppo"
+    train(replace(TINY, steps=128), traffic, tmp_path)
+    assert agent_by_name(str(tmp_path)).name == "ppo"
 
 
 def test_a_model_is_chosen_in_the_traffic_it_learns_in_and_says_how_far_frames_are_apart(
