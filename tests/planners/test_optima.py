@@ -1,4 +1,4 @@
-"""Every planner of continuous actions finds the minimum of a quadratic, and the LQR plan, free and within bounds."""
+"""Every planner finds the minimum of a quadratic, and the LQR plan, free and within bounds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from planners import (
     CEM,
     ICEM,
     ILQR,
     MPPI,
+    BeamConfig,
+    BeamSearch,
+    Box,
     CEMConfig,
     GradientCEM,
     GradientCEMConfig,
@@ -21,8 +25,15 @@ from planners import (
     ILQRConfig,
     LBFGSConfig,
     LBFGSPlanner,
+    Mixed,
+    MixedConfig,
     MPPIConfig,
     Planner,
+    PredictiveSampling,
+    PredictiveSamplingConfig,
+    RandomShooting,
+    RandomShootingConfig,
+    Table,
 )
 from tests.planners import linear_quadratic as lq
 from tests.planners.two_numbers import TARGET, UNITS, quadratic, still
@@ -48,6 +59,14 @@ def planners(horizon: int) -> list[tuple[Planner[Any], float]]:
             0.01,
         ),
         (ILQR(ILQRConfig(horizon=h, num_iterations=5)), 1e-5),
+        (
+            PredictiveSampling(
+                PredictiveSamplingConfig(
+                    horizon=h, num_iterations=800, std=0.03, knots=h, interpolation="hold"
+                )
+            ),
+            0.1,
+        ),
     ]
 
 
@@ -89,6 +108,39 @@ def test_numbers_of_different_size_are_found_alike(k: int) -> None:
     plan = planner.plan(still, quadratic, lq.starts(2), UNITS)
     assert float(((plan.actions - TARGET) / UNITS.scale).abs().max()) < tolerance
     assert torch.allclose(plan.cost, torch.tensor(6.0, dtype=torch.float64), atol=0.01)
+
+
+GRID = torch.linspace(-0.5, 0.8, 27, dtype=torch.float64)[:, None, None]  # of the bounds, 0.05 apart
+GEARS = torch.tensor([[-0.35], [0.15], [0.65]], dtype=torch.float64)  # with 0.15 of gas, all that is allowed
+GEAR_AND_GAS = Box.of([0, 0, 0, -0.15], [1, 1, 1, 0.15], [1, 1, 1, 0.15], dtype=torch.float64)
+CHOOSING: dict[str, tuple[Planner[Any], float]] = {
+    "random shooting": (
+        RandomShooting(RandomShootingConfig(horizon=2, num_samples=10_000, num_iterations=4)),
+        0.06,
+    ),
+    "beam": (BeamSearch(BeamConfig(horizon=H, width=1000), Table(GRID)), 0.03),  # half a step of the grid
+    "mixed": (
+        Mixed(MixedConfig(horizon=H, num_choices=3, num_samples=16, num_iterations=60, held_iterations=60)),
+        0.1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_the_best_plan_within_bounds_is_found_by_who_shoots_or_chooses(name: str) -> None:
+    planner, tolerance = CHOOSING[name]
+    state = lq.starts(3)
+    best = lq.least_squares(state, planner.config.horizon, lq.TIGHT)
+
+    def acceleration(actions: Tensor) -> Tensor:
+        return actions[..., :3] @ GEARS + actions[..., 3:] if name == "mixed" else actions
+
+    plan = planner.plan(
+        lambda s, a: lq.step(s, acceleration(a)), lambda s, a: lq.cost(s, acceleration(a)), state,
+        GEAR_AND_GAS if name == "mixed" else lq.TIGHT, seeds=[1, 2, 3],
+    )  # fmt: skip
+    assert float((acceleration(plan.actions) - best).abs().max()) < tolerance
+    assert bool((plan.cost < lq.total_cost(state, best) * 1.002).all())
 
 
 def test_receding_horizon_with_warm_starts_follows_the_regulator() -> None:
