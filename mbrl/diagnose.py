@@ -113,14 +113,17 @@ def _of_calibration(found: Calibration, step_seconds: float) -> Data:
     return {
         "rank_correlation": _numbers(found.rank_correlation()),
         "rank_correlation_of_traffic": _numbers(found.rank_correlation_of_traffic()),
-        "reliability": [
-            {
-                "seconds": _ahead(t + 1, step_seconds)[-1],
-                "uncertainty": _numbers(bins[:, 0]),
-                "error": _numbers(bins[:, 1]),
-            }
-            for t, bins in ((t, found.reliability(t)) for t in steps)
-        ],
+        "rank_correlation_of_costs": _numbers(found.rank_correlation_of_costs()),
+        "reliability": [_of_parts(found.reliability(t), t, step_seconds) for t in steps],
+        "reliability_of_costs": [_of_parts(found.reliability_of_costs(t), t, step_seconds) for t in steps],
+    }
+
+
+def _of_parts(bins: NDArray[np.float64], step: int, step_seconds: float) -> Data:
+    return {
+        "seconds": _ahead(step + 1, step_seconds)[-1],
+        "uncertainty": _numbers(bins[:, 0]),
+        "error": _numbers(bins[:, 1]),
     }
 
 
@@ -167,6 +170,7 @@ def as_text(data: Mapping[str, Any]) -> str:
             f"rank correlation with the model's errors (U is of {data['masks']} {data['disagreement_of']})",
             line("U", data["calibration"]["rank_correlation"], 2),
             line("how much traffic is in view", data["calibration"]["rank_correlation_of_traffic"], 2),
+            line("U as policies mind it, errors of costs", data["calibration"]["rank_correlation_of_costs"], 2),
             "squared error of the predicted picture, per pixel",
             *(line(name, sensitive[key]["picture"], 4) for name, key in cases.items()),
             "metres from the predicted place to the recorded one",

@@ -19,9 +19,10 @@ EXECUTED_NOTE = (
     " 0.2 lane + 0.2 off road. A dot is a situation; above the dashed line imagination was too kind."
 )
 CALIBRATION_NOTE = (
-    "U is how much {num} {whose} disagree about the picture, along recorded actions. Left: do the situations with the"
+    "U is how much {num} {whose} disagree along recorded actions: about the picture, or, as policies mind it, about"
+    " picture, motion and cost, less what is usual. First: do the situations with the"
     " highest U have the largest errors? 1: in exactly that order; 0: U says nothing. More traffic in view is more to"
-    " be wrong about: where U ranks errors no better than that, it adds nothing. Right: the situations in {parts} equal"
+    " be wrong about: where U ranks errors no better than that, it adds nothing. Then: the situations in {parts} equal"
     " parts, from the lowest U to the highest. Lines that rise mean that U knows where the model is wrong."
 )
 SENSITIVITY_NOTE = (
@@ -136,7 +137,11 @@ def _calibration(data: Mapping[str, Any]) -> str:
         return f"<p>The {data['disagreement_of']} never disagree: U is 0 everywhere and says nothing.</p>"
     ranks = _lines(
         "Who ranks the errors?",
-        {"by U": found["rank_correlation"], "by traffic in view": found["rank_correlation_of_traffic"]},
+        {
+            "errors of pictures, by U": found["rank_correlation"],
+            "errors of pictures, by traffic in view": found["rank_correlation_of_traffic"],
+            "errors of costs, by U as policies mind it": found["rank_correlation_of_costs"],
+        },
         data["seconds"],
         AHEAD,
         "rank correlation with the error (Spearman's)",
@@ -149,13 +154,20 @@ def _calibration(data: Mapping[str, Any]) -> str:
     }
     num = len(next(iter(by_part.values())))
     rising = _lines(
-        "Error by U",
+        "Error of the picture by U",
         by_part,
         list(range(1, num + 1)),
         f"part of the situations, 1 (lowest U) to {num} (highest)",
         "error / mean error of that step",
     )
-    return _grid([ranks, rising])
+    costs = {
+        f"{bins['seconds']:g} s ahead": list(zip(bins["uncertainty"], bins["error"], strict=True))
+        for bins in found["reliability_of_costs"]
+    }
+    paid = _chart(
+        "Error of the cost by U", costs, "U as policies mind it, mean of a part", "|C - C*|, mean of a part"
+    )
+    return _grid([ranks, rising, paid])
 
 
 def _sensitivity(data: Mapping[str, Any]) -> Iterator[str]:
@@ -177,13 +189,23 @@ def _lines(
     up_to: float = 0.0,
 ) -> str:
     """A card with a chart whose vertical axis begins at 0 (at most) and its legend."""
-    colours = {name: series_colour(i) for i, name in enumerate(lines)}
     series: dict[str, Points] = {
         name: [(a, float("nan") if b is None else b) for a, b in zip(x, values, strict=True)]
         for name, values in lines.items()
     }
-    shows = [(x[0], 0.0), (x[0], up_to)]
-    chart = line_chart(series, colours, x_label=x_label, y_label=y_label, shows=shows, is_log=False)
+    return _chart(title, series, x_label, y_label, shows=[(x[0], 0.0), (x[0], up_to)])
+
+
+def _chart(
+    title: str,
+    lines: Mapping[str, Points],
+    x_label: str,
+    y_label: str,
+    shows: Sequence[tuple[float, float]] = ((0.0, 0.0),),
+) -> str:
+    """A card with a chart, that reaches some points, and its legend."""
+    colours = {name: series_colour(i) for i, name in enumerate(lines)}
+    chart = line_chart(lines, colours, x_label=x_label, y_label=y_label, shows=shows, is_log=False)
     return card(legend(colours.items()) if len(lines) > 1 else "", chart, title=title)
 
 
@@ -201,6 +223,7 @@ def _every_step(data: Mapping[str, Any]) -> str:
         "executed ": (executed["executed_m"], 1),
         "rank correlation of U": (data["calibration"]["rank_correlation"], 2),
         "of traffic in view": (data["calibration"]["rank_correlation_of_traffic"], 2),
+        "of U as minded, with costs": (data["calibration"]["rank_correlation_of_costs"], 2),
     }
     for case in CASES.values():
         columns[f"picture, {case}"] = (sensitive[case]["picture"], 4)

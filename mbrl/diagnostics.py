@@ -1,6 +1,6 @@
 """How far a model's predictions of recorded futures can be trusted: U against errors, actions against none.
 
-calibration   does U rank the model's real errors?
+calibration   does U rank the model's real errors, of pictures and of costs?
 sensitivity   how much worse are predictions when the actions are another example's, or z is unknown?
 
 An ensemble is examined whole: every example goes through each member, and numbers are means over them (U: their
@@ -24,11 +24,11 @@ from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl.executed import BATCH, Numbers, correlation
 from mbrl.forward_models.base import ForwardModel
 from mbrl.forward_models.ensemble import num_disagreeing, num_members
-from mbrl.imagination import Latents, from_prior, stepwise, unroll
+from mbrl.imagination import Latents, Trajectory, exact_costs, from_prior, stepwise, unroll
 from mbrl.model_losses import model_windows
 from mbrl.policy_rollouts import inferred
 from mbrl.trained_model import TrainedModel
-from mbrl.uncertainty import dropout_on
+from mbrl.uncertainty import disagreement, dropout_on
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Calibration:
     """U of predictions along recorded actions, and how wrong they were; E examples, T steps."""
 
     uncertainty: Numbers  # (E, T), the variance over masks or members, summed over pixels, not normalised
-    error: Numbers  # (E, T), the model's squared error (ForwardModel.error), the mean over them
+    minded: Numbers  # (E, T), U as policies mind it: all its terms, normalised (mbrl.uncertainty)
+    error: Numbers  # (E, T), the model's squared error (ForwardModel.error), the mean over masks or members
+    cost_error: Numbers  # (E, T), |C - C*|: the mean cost of what is predicted, and that of what came
     traffic: Numbers  # (E,) pixels of vehicles in view at the start: more of them, more to be wrong about
 
     def rank_correlation(self) -> NDArray[np.float64]:
@@ -47,16 +49,27 @@ class Calibration:
         """The same of what needs no model, for comparison."""
         return _rank_correlation(np.broadcast_to(self.traffic[:, None], self.error.shape), self.error)
 
+    def rank_correlation_of_costs(self) -> NDArray[np.float64]:
+        """(T,) Spearman's of U as policies mind it and of the error of what they pay for."""
+        return _rank_correlation(self.minded, self.cost_error)
+
     def reliability(self, step: int, num_bins: int = 8) -> NDArray[np.float64]:
         """(num_bins, 2): mean U and mean error of the examples in each quantile of U, at one step."""
-        u, error = self.uncertainty[:, step], self.error[:, step]
-        parts = np.array_split(np.argsort(u, kind="stable"), min(num_bins, len(u)))
-        return np.array([[u[part].mean(), error[part].mean()] for part in parts])
+        return _reliability(self.uncertainty[:, step], self.error[:, step], num_bins)
+
+    def reliability_of_costs(self, step: int, num_bins: int = 8) -> NDArray[np.float64]:
+        """The same of U as policies mind it and the error of what they pay for."""
+        return _reliability(self.minded[:, step], self.cost_error[:, step], num_bins)
 
 
 def _rank_correlation(by: Numbers, error: Numbers) -> NDArray[np.float64]:
     steps = range(error.shape[1])
     return np.array([correlation(ranks(by[:, t]), ranks(error[:, t])) for t in steps])
+
+
+def _reliability(u: Numbers, error: Numbers, num_bins: int) -> NDArray[np.float64]:
+    parts = np.array_split(np.argsort(u, kind="stable"), min(num_bins, len(u)))
+    return np.array([[u[part].mean(), error[part].mean()] for part in parts])
 
 
 def ranks(x: NDArray[Any]) -> NDArray[np.float64]:
@@ -83,27 +96,27 @@ def calibration(
     """
     model = trained.model
     num = num_disagreeing(model, num_masks)
-    uncertainties, errors, traffic = [], [], []
+    cost, found = exact_costs(model.gradient, model.config.view), []
     with torch.random.fork_rng(), dropout_on(model):
         torch.manual_seed(seed)
         for context, recorded, _, noise in _examples(trained, recordings, split, num_examples, seed):
             z, actions = from_prior(model, noise.repeat(num, 1, 1)), recorded.actions.repeat(num, 1, 1)
             truth = recorded.images.repeat(num, 1, 1, 1, 1), recorded.poses.repeat(num, 1, 1)
-            wrong, frames = [], []
+            predicted, wrong = [], []
             h, horizon = model.encode(context.repeat(num)), actions.shape[1]
             for t, (_, prediction, after) in enumerate(unroll(model, h, stepwise(actions), z, horizon)):
                 wrong.append(model.error(after, *(x[:, t] for x in truth)).view(num, -1).mean(0))
-                frames.append(_variance(prediction.image, num))
-            uncertainties.append(torch.stack(frames, 1))
-            errors.append(torch.stack(wrong, 1))
-            traffic.append(context.frames[-1][:, 1].sum((-2, -1)))
-    return Calibration(*(torch.cat(parts).cpu().numpy() for parts in (uncertainties, errors, traffic)))
-
-
-def _variance(images: Tensor, num: int) -> Tensor:
-    """(B,): over `num` masks, mask-major, summed over pixels; exactly 0 where they agree."""
-    by_mask = images.view(num, len(images) // num, -1)
-    return (by_mask - by_mask[0]).var(0).sum(-1)
+                predicted.append(prediction)
+            images, poses = (torch.stack(part, 1) for part in zip(*predicted, strict=True))
+            costs = cost(images, poses, context.size.repeat(num, 1))
+            terms = disagreement(Trajectory(images, poses, actions, costs), num)
+            of_truth = cost(recorded.images, recorded.poses, context.size).total()
+            away = costs.total().view(num, -1, horizon).mean(0) - of_truth
+            in_view = context.frames[-1][:, 1].sum((-2, -1))
+            found.append(
+                (terms.image, trained.uncertainty(terms), torch.stack(wrong, 1), away.abs(), in_view)
+            )
+    return Calibration(*(torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True)))
 
 
 class Errors(NamedTuple):

@@ -128,11 +128,12 @@ def test_the_page_stands_alone_and_names_units(data: dict[str, Any]) -> None:
         "mean squared error of a pixel (0 to 1)",
         "rank correlation with the error (Spearman's)",
         "error / mean error of that step",
+        "U as policies mind it, mean of a part",
         "3 dropout masks",
     ):
         assert words in said
     assert len(re.findall("<circle", text)) == 12, "a dot for each situation"
-    assert outline.tags.count("svg") == 7
+    assert outline.tags.count("svg") == 8
 
 
 def test_the_headline_says_in_which_direction_imagination_errs(data: dict[str, Any]) -> None:

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from envs.costs import costs, pixel_grid
 from envs.errors import InputError
 from envs.kinematics import step as drive
 from envs.recording import Recording
 from mbrl.diagnostics import Calibration, Sensitivity, _examples, calibration, ranks, sensitivity
 from mbrl.forward_models import PaperModel
+from mbrl.imagination import along, from_prior
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from tests.agents.scenes import clean_traffic
@@ -40,14 +42,20 @@ def test_calibration_s_numbers_are_their_definitions() -> None:
     rng = np.random.default_rng(0)
     u = rng.random((200, 3)).astype(np.float32)
     u[:, 2] = 0.3
-    known = Calibration(u, np.stack([np.exp(3 * u[:, 0]), -u[:, 1], rng.random(200)], 1), -u[:, 1])
+    minded = rng.random((200, 3)).astype(np.float32)
+    error = np.stack([np.exp(3 * u[:, 0]), -u[:, 1], rng.random(200)], 1)
+    known = Calibration(u, minded, error, minded**2 * [1, -1, 0], -u[:, 1])
     np.testing.assert_allclose(known.rank_correlation(), [1, -1, np.nan], atol=1e-9)
     assert known.rank_correlation_of_traffic()[1] == pytest.approx(1)
     assert abs(known.rank_correlation_of_traffic()[0]) < 0.25
-    noise = Calibration(u, rng.random((200, 3)).astype(np.float32), u[:, 0])
+    np.testing.assert_allclose(known.rank_correlation_of_costs(), [1, -1, np.nan], atol=1e-9)
+    np.testing.assert_allclose(
+        known.reliability_of_costs(0, 200), np.sort(minded[:, :1] ** [1, 2], 0), rtol=1e-5
+    )
+    noise = Calibration(u, minded, rng.random((200, 3)).astype(np.float32), minded, u[:, 0])
     assert np.abs(noise.rank_correlation()[:2]).max() < 0.25
     for step in (0, 1):
-        bins = Calibration(u, u * [2, 3, 0], u[:, 0]).reliability(step, 4)
+        bins = Calibration(u, minded, u * [2, 3, 0], minded, u[:, 0]).reliability(step, 4)
         np.testing.assert_allclose(bins[:, 1], (2 + step) * bins[:, 0], rtol=1e-5)
         assert (np.diff(bins[:, 0]) > 0).all()
         np.testing.assert_allclose(bins[:, 0].mean(), u[:, step].mean(), rtol=1e-5)
@@ -64,12 +72,32 @@ def test_untrained_models_are_uncertain_and_wrong() -> None:
     np.testing.assert_allclose(found.traffic, torch.cat(seen).flatten(1).sum(1), rtol=1e-5)
 
 
-def test_a_model_without_dropout_has_no_uncertainty_to_rank_by() -> None:
-    model = small_model("vae")
-    for module in model.modules():
+def test_what_policies_mind_is_compared_with_the_error_of_what_they_pay_for() -> None:
+    """U with all its terms, unscaled; costs of predictions, without dropout, and of what came."""
+    model = trained("vae")
+    found = calibration(model, [traffic()], split="all", num_examples=6, num_masks=3)
+    assert (found.minded > found.uncertainty).all()
+    certain = calibration(without_dropout(model), [traffic()], split="all", num_examples=6, num_masks=3)
+    assert (certain.minded == 0).all()
+    [(context, recorded, _, noise)] = _examples(model, [traffic()], "all", 6, seed=0)
+    z = from_prior(model.model, noise)
+    imagined = along(model.model, context, recorded.actions, z, 1).costs.total().detach()
+    view = model.model.config.view
+    size = context.size[:, None].expand(-1, 3, -1)
+    came = costs(recorded.images, recorded.poses[..., 3], size, *pixel_grid(view, recorded.poses)).total()
+    assert float((imagined - came).abs().max()) > 0.01
+    np.testing.assert_allclose(certain.cost_error, (imagined - came).abs(), atol=1e-5)
+
+
+def without_dropout(trained: TrainedModel) -> TrainedModel:
+    for module in trained.model.modules():
         if isinstance(module, torch.nn.modules.dropout._DropoutNd):
             module.p = 0.0
-    found = calibration(TrainedModel(model, Uncertainty(3)), [traffic()], split="all", num_examples=8)
+    return trained
+
+
+def test_a_model_without_dropout_has_no_uncertainty_to_rank_by() -> None:
+    found = calibration(without_dropout(trained("vae")), [traffic()], split="all", num_examples=8)
     assert (found.uncertainty == 0).all()
     assert np.isnan(found.rank_correlation()).all()
 
@@ -164,13 +192,8 @@ def test_an_ensemble_of_one_and_the_same_model_is_that_model(variant: str) -> No
 def test_an_ensemble_s_uncertainty_is_that_its_members_disagree() -> None:
     """However many masks are asked for: it has its members."""
     for alike in (True, False):
-        model = small_ensemble("vae", alike=alike)
-        for module in model.modules():
-            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-                module.p = 0.0
-        found = calibration(
-            TrainedModel(model, Uncertainty(3)), [traffic()], split="all", num_examples=8, num_masks=7
-        )
+        model = without_dropout(TrainedModel(small_ensemble("vae", alike=alike), Uncertainty(3)))
+        found = calibration(model, [traffic()], split="all", num_examples=8, num_masks=7)
         assert found.uncertainty.shape == (8, 3)
         assert (found.uncertainty < 1e-9).all() if alike else (found.uncertainty > 1e-6).all()
 
@@ -179,7 +202,8 @@ def test_an_ensemble_s_uncertainty_is_that_its_members_disagree() -> None:
 def test_every_model_is_examined(variant: str) -> None:
     model = trained(variant)
     found = calibration(model, [traffic()], split="all", num_examples=3, num_masks=2)
-    assert np.isfinite(found.error).all()
+    for numbers in (found.error, found.minded, found.cost_error):
+        assert np.isfinite(numbers).all()
     errors = sensitivity(model, [traffic()], split="all", num_examples=3)
     assert all(np.isfinite(getattr(errors, case)).all() for case in Sensitivity.__dataclass_fields__)
 
