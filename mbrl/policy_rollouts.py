@@ -27,6 +27,7 @@ from mbrl.forward_models.base import ForwardModel, reparameterise
 from mbrl.forward_models.layers import in_bfloat16
 from mbrl.futures import Futures, foresee
 from mbrl.imagination import (
+    Actor,
     CostsOf,
     Latents,
     Trajectory,
@@ -191,7 +192,7 @@ class Imagined(Blockwise):
     ) -> Loss:
         """The loss of driving on from a context (B); z (B, T, z_dim) are the prior's, chosen by noise, if not given."""
         if self.config.z == "adversarial":
-            z = self._worst(context, noise)
+            z = worst(self.model, self._actor, context, noise, self.config, self.cost)
         with dropout_on(self.model):
             trajectory = imagine(
                 self.model, self._actor, self.model.encode(context, self.masks), self._under_masks(noise, z),
@@ -223,20 +224,30 @@ class Imagined(Blockwise):
         )
         return self.policy.sample(context, noise)
 
-    def _worst(self, context: Context, noise: Tensor) -> Tensor:
-        """z of the prior, moved towards higher cost of the policy as it is, its norm at each step kept."""
-        config, model = self.config, self.model
-        h = model.encode(context)
-        with torch.no_grad():
-            z = torch.stack([model.latent(h, noise[:, t]) for t in range(config.horizon)], 1)
-        norm = z.norm(dim=-1, keepdim=True)
-        for _ in range(config.ascent_steps):
-            z = z.detach().requires_grad_()
-            trajectory = imagine(model, self._actor, h, z, config.horizon, cost=self.cost)
-            (slope,) = torch.autograd.grad(step_cost(trajectory, config).sum(), z)
-            z = z + config.ascent_rate * norm * slope / slope.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-            z = z * norm / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        return z.detach()
+
+def worst(
+    model: ForwardModel[Any],
+    actor: Actor,
+    context: Context,
+    noise: Tensor,
+    config: PolicyTraining,
+    cost: CostsOf,
+) -> Tensor:
+    """z (B, T, z_dim) of the prior, moved towards what costs an actor more, each step's norm kept.
+
+    z_t <- |z_t| (z_t + rate |z_t| g_t / |g_t|) / |...|,   g = d sum_t C_t / dz,   ascent_steps times
+    """
+    h = model.encode(context)
+    with torch.no_grad():
+        z = torch.stack([model.latent(h, noise[:, t]) for t in range(config.horizon)], 1)
+    norm = z.norm(dim=-1, keepdim=True)
+    for _ in range(config.ascent_steps):
+        z = z.detach().requires_grad_()
+        trajectory = imagine(model, actor, h, z, config.horizon, cost=cost)
+        (slope,) = torch.autograd.grad(step_cost(trajectory, config).sum(), z)
+        z = z + config.ascent_rate * norm * slope / slope.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        z = z * norm / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    return z.detach()
 
 
 @torch.no_grad()

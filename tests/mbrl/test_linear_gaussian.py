@@ -33,7 +33,7 @@ from mbrl.model_training import ModelTraining, Stage
 from mbrl.model_uncertainty import fit_uncertainty
 from mbrl.normaliser import Normaliser
 from mbrl.policy_losses import imitation_loss, mper_loss, mpur_loss, value_loss
-from mbrl.policy_rollouts import inferred
+from mbrl.policy_rollouts import inferred, worst
 from mbrl.policy_training import Method, PolicyTraining
 from mbrl.uncertainty import Uncertainty, disagreement, dropout_on
 from tests.mbrl.small import VARIANTS
@@ -238,6 +238,41 @@ def test_noise_changes_what_it_costs_but_not_what_is_best() -> None:
         spread = closed @ spread @ closed.T + C @ C.T
         more += config.gamma**t * float((of_state * spread).sum()) / T
     assert noisy - quiet == pytest.approx(more, rel=1e-9)
+
+
+def test_the_worst_z_of_a_step_is_the_highest_point_of_its_circle() -> None:
+    """Of two such points it may be the lower one; in several steps, no step's z can be turned to cost more."""
+    config = training(z="adversarial", horizon=1, ascent_steps=400, ascent_rate=0.02)
+    noise = torch.randn(40, 1, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    start = context_of(STARTS.repeat(10, 1))
+    action = torch.tensor([0.3, -0.8], dtype=torch.float64)
+
+    def act(context: Context) -> Tensor:
+        return action.expand(context.batch_size, 2)
+
+    def costs_of(context: Context, z: Tensor) -> Tensor:
+        trajectory = imagine(Linear(), act, context, z, z.shape[1], cost=quadratic)
+        return trajectory.costs.total(config.lane_weight, config.off_road_weight).sum(1)
+
+    found = worst(Linear(), act, start, noise, config, quadratic)
+    angles = torch.linspace(0, 2 * torch.pi, 721, dtype=torch.float64)
+    circle = torch.stack([angles.cos(), angles.sin()], 1)
+    around = torch.stack([costs_of(start, noise.norm(dim=-1)[..., None] * z) for z in circle[:-1]])
+    is_top = (around >= around.roll(1, 0)) & (around >= around.roll(-1, 0))
+    reached = costs_of(start, found)
+    away = torch.where(is_top, (around - reached).abs(), torch.inf).amin(0)
+    assert float((away / reached < 5e-3).double().mean()) > 0.95  # who begins at the bottom leaves it slowly
+    assert float((reached > 0.99 * around.amax(0)).double().mean()) > 0.8
+    assert float((costs_of(start, noise) > 0.99 * around.amax(0)).double().mean()) < 0.3
+
+    several = replace(config, horizon=T)
+    noise = torch.randn(40, T, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = worst(Linear(), act, start, noise, several, quadratic)
+    at = found.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(costs_of(start, at).sum(), at)
+    turned = torch.cosine_similarity(slope, found, dim=-1)
+    assert float((turned > 0.99).double().mean()) > 0.9
+    assert float((torch.cosine_similarity(slope, noise, dim=-1) > 0.99).double().mean()) < 0.3
 
 
 def known_u(weights: Sequence[float], hinge: float) -> Uncertainty:

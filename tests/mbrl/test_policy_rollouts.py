@@ -18,7 +18,7 @@ from envs.windows import WindowConfig, WindowSampler
 from mbrl import policy_losses
 from mbrl.imagination import Trajectory, exact_costs, imagine
 from mbrl.policy_losses import Recorded
-from mbrl.policy_rollouts import Imagined, inferred
+from mbrl.policy_rollouts import Imagined, inferred, worst
 from mbrl.progress import Counter
 from mbrl.train_learned_cost import CostTraining, train_learned_cost
 from mbrl.uncertainty import Terms, disagreement
@@ -111,15 +111,15 @@ def test_an_adversary_finds_futures_that_cost_more(tmp_path: Path) -> None:
         parameter.requires_grad_(False)
     imagined = Imagined(config, Policy(SMALL), model, [traffic()])
     context, noise = random_context(4), torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
-    worst = imagined._worst(context, noise)
-    np.testing.assert_allclose(worst.norm(dim=-1), noise.norm(dim=-1), rtol=1e-4)
+    found = worst(imagined.model, imagined._actor, context, noise, config, imagined.cost)
+    np.testing.assert_allclose(found.norm(dim=-1), noise.norm(dim=-1), rtol=1e-4)
     h = model.model.encode(context)
 
     def cost(z: Tensor) -> float:
         trajectory = imagine(model.model, imagined._actor, h, z, 3, cost=imagined.cost)
         return float(trajectory.costs.total(config.lane_weight, config.off_road_weight).detach().mean())
 
-    assert cost(worst) > cost(noise)
+    assert cost(found) > cost(noise)
 
 
 def test_inferred_latents_are_the_posterior_along_what_was_recorded() -> None:
