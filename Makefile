@@ -40,7 +40,7 @@ dev: $(VENV)/.installed-dev
 
 # aeon alone, for the signals in its wheel: it is not imported, and would ask for an older numba and pandas.
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,traffic,pretrain,rl-extra,offline]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,traffic,pretrain,rl-extra,offline,ray]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps aeon
 	@touch $@
 
