@@ -170,7 +170,7 @@ def test_test_cars_do_not_choose_the_row_to_show(tmp_path: Path, monkeypatch: py
 
 
 def test_an_unknown_row_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown row 'mpurr'; there are: imitation, svg"):
+    with pytest.raises(InputError, match="unknown row 'mpurr'; there are: 'imitation', 'svg'"):
         reproduce(tmp_path, [tmp_path / "no.parquet"], only=["mpurr"])
 
 
