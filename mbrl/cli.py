@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import tyro
 
-from mbrl.commands.arguments import forget_folders, require_sensible
+from mbrl.commands.arguments import leaving_no_empty_folders, require_sensible
 from mbrl.commands.judging import bench, benchmark, diagnose, evaluate, failures, imagine
 from mbrl.commands.learning import (
     demo,
@@ -134,7 +134,7 @@ def _raised_when_terminated() -> Iterator[None]:
 
 def _run(command: Callable[[], None], *, can_resume: bool) -> int:
     try:
-        with _raised_when_terminated():
+        with _raised_when_terminated(), leaving_no_empty_folders():
             command()
         sys.stdout.flush()
     except (KeyboardInterrupt, _Terminated) as error:
@@ -153,10 +153,7 @@ def _run(command: Callable[[], None], *, can_resume: bool) -> int:
         if not isinstance(error, InputError | Failed):
             raise
         _complain(str(error))
-        if isinstance(error, InputError):
-            forget_folders()
-            return 2
-        return 1
+        return 2 if isinstance(error, InputError) else 1
     return 0
 
 

@@ -169,7 +169,7 @@ def given(names: Sequence[str], known: Sequence[Entrant]) -> list[Entrant]:
     return [
         Entrant(
             name, "given", _as_named(name), seeded=False, at_once=PLANS_AT_ONCE if ":" in name else 256,
-            file_name=f"given {quote(name, safe=' ')} {_digest(trained_files(name))}",
+            file_name=f"given {quote(name, safe=' ')[-60:]} {_digest(name)}",
         )
         for name in names
     ]  # fmt: skip
@@ -184,9 +184,10 @@ def _as_named(name: str) -> Make:
     return make
 
 
-def _digest(files: Sequence[Path]) -> str:
-    found = hashlib.sha256()
-    for file in files:
+def _digest(name: str) -> str:
+    """Of an agent's name and of what it is read from."""
+    found = hashlib.sha256(name.encode())
+    for file in trained_files(name):
         found.update(file.read_bytes())
     return found.hexdigest()[:12]
 

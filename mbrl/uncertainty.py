@@ -77,10 +77,11 @@ class Uncertainty(nn.Module):
         Raises:
             ValueError: more steps than were fitted.
         """
+        num = terms.cost.shape[-1] if step is None else int(step.max()) + 1
+        if num > self.mean.shape[1]:
+            raise ValueError(f"U is known for {self.mean.shape[1]} steps, not for {num}")
         if step is None:
-            step = torch.arange(terms.cost.shape[-1], device=self.mean.device)
-        if int(step.max()) >= self.mean.shape[1]:
-            raise ValueError(f"U is known for {self.mean.shape[1]} steps, not for {int(step.max()) + 1}")
+            step = torch.arange(num, device=self.mean.device)
         total = torch.zeros_like(terms.cost)
         for term, means, stds in zip(terms, self.mean, self.std, strict=True):
             mean, std = means[step], stds[step]

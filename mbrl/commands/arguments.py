@@ -138,14 +138,22 @@ def require_readable(*paths: Path) -> None:
             refuse("cannot be read: permission denied", path)
 
 
-_made: list[Path] = []  # folders for output, the innermost first
+_made: list[Path] = []  # output folders of this command, the innermost first
 
 
-def forget_folders() -> None:
-    """Remove the output folders that were made and are empty: the command was refused."""
-    for folder in _made:
-        with contextlib.suppress(OSError):  # somebody else's, or not empty
-            folder.rmdir()
+@contextlib.contextmanager
+def leaving_no_empty_folders() -> Iterator[None]:
+    """Output folders that a refused command made are removed, if nothing is in them."""
+    from envs.errors import InputError
+
+    _made.clear()
+    try:
+        yield
+    except InputError:
+        for folder in _made:
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+        raise
 
 
 def require_folder(folder: Path) -> None:
