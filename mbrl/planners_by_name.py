@@ -70,7 +70,7 @@ PLANNERS: dict[str, Make] = {
     "ilqr": lambda horizon, gamma: ILQR(ILQRConfig(horizon=horizon, gamma=gamma)),
     "mppi": lambda horizon, gamma: MPPI(MPPIConfig(horizon=horizon, gamma=gamma)),
     "predictive-sampling": lambda horizon, gamma: PredictiveSampling(
-        PredictiveSamplingConfig(horizon=horizon, gamma=gamma)
+        PredictiveSamplingConfig(horizon=horizon, gamma=gamma, knots=min(5, horizon))
     ),
     "random-shooting": lambda horizon, gamma: RandomShooting(
         RandomShootingConfig(horizon=horizon, gamma=gamma)

@@ -62,6 +62,13 @@ def test_who_would_be_called_alike_is_called_as_it_was_named(tmp_path: Path) -> 
         agents_by_name(["idm", "human", "idm"])
 
 
+@pytest.mark.parametrize("horizon", [1, 2, 3, 7, 12])
+@pytest.mark.parametrize("name", PLANNERS)
+def test_a_planner_is_made_for_any_horizon(name: str, horizon: int) -> None:
+    planner = PLANNERS[name](horizon, 0.9)
+    assert (planner.config.horizon, planner.config.gamma) == (horizon, 0.9)
+
+
 @pytest.mark.parametrize("name", PLANNERS)
 def test_a_planner_drives_through_a_model(name: str) -> None:
     """Through the one that ships; the same each time."""
@@ -74,9 +81,8 @@ def test_a_planner_drives_through_a_model(name: str) -> None:
         agent.begin(replay)
         taken.append(agent.act(observation))
     assert np.isfinite(taken[0]).all()
-    if (
-        name != "random-shooting"
-    ):  # of all that a car can do, evenly drawn, nothing is as cheap as nothing here
+    # of all that a car can do, evenly drawn, nothing is as cheap as nothing here
+    if name != "random-shooting":
         assert (taken[0] != 0).any()
     np.testing.assert_array_equal(*taken)
 

@@ -16,13 +16,14 @@ from envs.context import Context
 from envs.replay import Replay
 from mbrl.foresight import Imagining, seeds_of
 from mbrl.imagination import exact_costs, from_prior, given, imagine
+from mbrl.planners_by_name import PLANNERS
 from mbrl.policy_losses import mpur_loss
 from mbrl.policy_training import PolicyTraining
 from mbrl.thinning import thinned
 from mbrl.trained_model import TrainedModel
 from mbrl.uncertainty import Uncertainty
 from mbrl.unrolled_foresight import UnderMasks, UnrolledForesight
-from planners import CEM, CEMConfig, GradientConfig, GradientPlanner
+from planners import GradientConfig, GradientPlanner
 from planners.dynamics import taken
 from planners.problem import Problem
 from tests.agents.scenes import clean_traffic
@@ -137,19 +138,17 @@ def test_rows_are_chosen_under_all_masks() -> None:
     assert torch.equal(state.of_first().poses, state.context.poses[:3])
 
 
-@pytest.mark.parametrize("gradient", [True, False])
-def test_plans_cost_less_than_doing_nothing(gradient: bool) -> None:
-    context, at = random_context(B), foresight()
-    planner: Any = (
-        GradientPlanner(GradientConfig(horizon=STEPS, num_iterations=5, learning_rate=0.3))
-        if gradient
-        else CEM(CEMConfig(horizon=STEPS, num_samples=8, num_elites=2, num_iterations=2))
-    )
+@pytest.mark.parametrize("name", [name for name in PLANNERS if name != "ilqr"])
+def test_plans_cost_less_than_doing_nothing(name: str) -> None:
+    """iLQR needs a state that is one tensor, see planners.ilqr."""
+    context, at, planner = random_context(B), foresight(), PLANNERS[name](STEPS, 1.0)
     situation = at(context, REPLAY, np.arange(B), SEED)
     plan = planner.plan(situation.dynamics, situation.cost, situation.state, action_space(context.size))
     nothing = problem(at, context).price(torch.zeros(1, B, STEPS, 2))[0]
     again = problem(at, context).price(plan.actions[None])[0]
-    assert (plan.cost < nothing).all()
+    # of all that a car can do, evenly drawn, nothing may be as cheap as nothing
+    if name != "random-shooting":
+        assert (plan.cost < nothing).all()
     torch.testing.assert_close(plan.cost, again, rtol=1e-4, atol=1e-5)
 
 
