@@ -73,6 +73,8 @@ def pretrain_data(name: str, seed: int) -> PretrainData:
             f"unknown data {name!r}; there is: {', '.join(SHIPPED)}, a recording FILE.parquet or {SPEEDS}FILE.parquet"
             " (`headway import` makes one of other formats)"
         )
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
     return speeds(path, seed) if name.startswith(SPEEDS) else occupancy(path, seed)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from envs.sites import layout
+
 DT = 0.1  # s, of simulation and recording
 MAX_SEED = 2**31  # SUMO takes seeds below it
 
@@ -55,7 +57,12 @@ LEVELS: dict[str, tuple[Congestion, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrafficConfig:
-    """One generated recording: the same config gives the same recording."""
+    """One generated recording: the same config gives the same recording.
+
+    Raises:
+        InputError: an unknown site.
+        ValueError: a number out of its range.
+    """
 
     site: str = "i80"
     seed: int = 0
@@ -69,6 +76,7 @@ class TrafficConfig:
     queue_speed: float = 4.0  # m/s there meanwhile
 
     def __post_init__(self) -> None:
+        layout(self.site)
         if not 0 < self.minutes < 24 * 60:
             raise ValueError(f"minutes={self.minutes} must be positive and less than a day")
         for name in ("warmup", "queue_building"):

@@ -23,8 +23,8 @@ def generate(config: TrafficConfig, progress: Callable[[float], None] | None = N
         config: what to generate; the same config and SUMO version give the same recording.
         progress: called with the fraction done, now and then.
     Raises:
-        InputError: an unknown site, a congestion level the site does not have, SUMO not installed, or a demand so low
-            that no vehicle came by.
+        InputError: a congestion level the site does not have, SUMO not installed, or a demand so low that no vehicle
+            came by.
     """
     where = layout(config.site)
     level = congestion(config)

@@ -271,9 +271,6 @@ def pretrain(
         batch_size: samples of one update.
         seed: of everything random.
     """
-    file = Path(data.removeprefix("speeds:"))
-    if file.suffix == ".parquet":
-        require_readable(file)
     require_folder(out)
     from mbrl.pretrain_data import pretrain_data
     from mbrl.train_method import MethodTraining, train_method

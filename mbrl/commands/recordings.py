@@ -47,13 +47,11 @@ def generate(
     require_file(out, ngsim)
     from envs.formats import write_parquet
     from envs.formats.ngsim_export import write_ngsim
-    from envs.sites import layout
     from envs.traffic import TrafficConfig, generate
     from mbrl.progress import Progress
 
     with naming_bad_arguments():
         config = TrafficConfig(site=site, seed=seed, minutes=minutes, congestion=congestion)
-    layout(site)
     with Progress("simulating traffic", 100, unit="percent") as progress:
         recording = generate(config, lambda share: progress.reach(round(100 * share)))
     write_parquet(recording, out)
