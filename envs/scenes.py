@@ -138,18 +138,16 @@ class Scenes:
         )
         ahead = (torch.arange(-rows, rows + 1) / self.view.px_per_m).to(poses)[:, None]
         left = (torch.arange(-columns, columns + 1) / self.view.px_per_m).to(poses)[None, :]
-        mask = (beside_mask(ahead, self.size[:, None, None]) * lane_mask(left)).flatten(
-            1
-        )  # (B, rows * columns)
+        mask = beside_mask(ahead, self.size[:, None, None]) * lane_mask(left)
+        mask = mask.flatten(1)  # (B, rows * columns)
         index = self._most(poses.detach(), ahead, left, mask)
         row, column = index // left.shape[1], index % left.shape[1]
         at = relative_points(ahead[row, 0], left[0, column], poses, self.start[:, None])
         channel = torch.arange(2, device=index.device)[:, None, None, None]
         which = channel + 2 * self._starts()
-        read = read_bilinear(
-            self.static.flatten(0, 1), which, *pixel_place(self.view, *at)
-        )  # grid_sample has no
-        lane, off_road = read * mask[self._starts(), index]  # second derivative
+        # grid_sample has no second derivative
+        read = read_bilinear(self.static.flatten(0, 1), which, *pixel_place(self.view, *at))
+        lane, off_road = read * mask[self._starts(), index]
         return lane, off_road
 
     def _most(self, poses: Tensor, ahead: Tensor, left: Tensor, mask: Tensor) -> Tensor:

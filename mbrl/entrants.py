@@ -222,9 +222,6 @@ def _by_sb3(name: str) -> Make:
     return make
 
 
-PLANNED_BY_DEFAULT = (
-    "gradient", "gradient, U", "cem", "gradient from mpur", "gradient, paper", "gradient, paper, U",
-)  # fmt: skip
 RL_BY_DEFAULT = "ppo", "sac"
 PAPER_ROW = "mpur-z-dropout"  # of mbrl.rows; planners through the paper's model have its model and settings
 
@@ -252,14 +249,17 @@ class Planned(NamedTuple):
 
 
 brief_gradient = partial(gradient, num_iterations=5)  # where an iteration unrolls a network
-PLANNED = {
+PLANNED_BY_DEFAULT = {
     "gradient": Planned(gradient),
     "gradient, U": Planned(gradient, minds_u=True),
     "cem": Planned(cem),
     "gradient from mpur": Planned(gradient, policy="mpur"),
     "gradient, paper": Planned(brief_gradient, "paper-model"),
     "gradient, paper, U": Planned(brief_gradient, "paper-model", minds_u=True),
-} | {name: Planned(make) for name, make in PLANNERS.items() if name not in ("gradient", "cem")}
+}
+PLANNED = PLANNED_BY_DEFAULT | {
+    name: Planned(make) for name, make in PLANNERS.items() if name not in PLANNED_BY_DEFAULT
+}
 
 
 def _paper_row(preset: Preset) -> Row:
