@@ -79,7 +79,7 @@ def endings(runs: Sequence[Run], driven_home: NDArray[np.bool_]) -> list[Ending]
     Args:
         driven_home: (D,) cars that somebody else brought home; what one of the runs brought home counts anyway.
     """
-    home = driven_home | np.any([run.outcomes.succeeded() for run in runs], axis=0)
+    home = brought_home(runs, driven_home)
     ended = np.array([_ended(run.outcomes) for run in runs])  # (runs, D)
 
     def counted(name: str, which: NDArray[np.bool_]) -> Ending:
@@ -87,6 +87,43 @@ def endings(runs: Sequence[Run], driven_home: NDArray[np.bool_]) -> list[Ending]
 
     parts = [counted(name, ended == name) for name in ENDINGS]
     return [counted("all", np.isin(ended, ENDINGS)), *(part for part in parts if part.drives)]
+
+
+class Failure(NamedTuple):
+    """A drive that failed."""
+
+    agent: str
+    recording: str
+    vehicle: int  # as its source numbers it
+    start_frame: int  # of its recording
+    lane: int  # see start_lanes
+    ending: str  # one of ENDINGS
+    seconds: float  # from the start
+    avoidable: bool
+
+
+FAILURES_HEADER = ("agent", "recording", "vehicle", "from frame", "lane", "failed", "after s", "avoidable")
+
+
+def failures(evaluation: Evaluation, runs: Sequence[Run], driven_home: NDArray[np.bool_]) -> list[Failure]:
+    """What `endings` counts, drive by drive: first by car, then by run."""
+    home = brought_home(runs, driven_home)
+    lane, recording = start_lanes(evaluation)[0], evaluation.recording_of
+    number, ended = evaluation.vehicle_id[evaluation.drives.vehicle], [_ended(run.outcomes) for run in runs]
+    return [
+        Failure(
+            run.name, evaluation.names[recording[i]], int(number[i]), int(evaluation.start_frame[i]),
+            int(lane[i]), str(how[i]), round(float(run.outcomes.ended()[i] * run.outcomes.dt), 1), bool(home[i]),
+        )
+        for i in range(len(home))
+        for run, how in zip(runs, ended, strict=True)
+        if how[i] in ENDINGS
+    ]  # fmt: skip
+
+
+def brought_home(runs: Sequence[Run], driven_home: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(D,): the cars that one of the runs or somebody else brings home, so that failing on them was avoidable."""
+    return driven_home | np.any([run.outcomes.succeeded() for run in runs], axis=0)
 
 
 def _ended(out: Outcomes) -> NDArray[np.str_]:

@@ -1,11 +1,12 @@
 """Who fails: a policy's drives by the lane in which they began, what their human did, and how they ended.
 
-    python benchmarks/who_fails.py POLICY... [--split train] [--recording FILE]... [--oracle]
+    python benchmarks/who_fails.py POLICY... [--split train] [--recording FILE]... [--oracle] [--cars]
 
 POLICY is what `headway evaluate --agent` takes: pretrained, or the folder of a trained policy; several (the seeds
 of one method) are added up. The recording is the one that ships with headway. With --oracle, a planner that knows what
 the others will do (mbrl/entrants.py) drives the cars that failed, to say which failures were avoidable: those of cars
-that it, or another of the policies, brings home. Prints Markdown; see agents/breakdown.py.
+that it, or another of the policies, brings home. --cars lists those drives with that verdict, one by one (`headway
+failures --vehicle` shows why one failed). Prints Markdown; see agents/breakdown.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents import Agent
-from agents.breakdown import ENDINGS_HEADER, HEADER, Part, breakdown, cells, endings
+from agents.breakdown import (
+    ENDINGS_HEADER,
+    FAILURES_HEADER,
+    HEADER,
+    Part,
+    breakdown,
+    cells,
+    endings,
+    failures,
+)
 from agents.driving import drive
 from agents.evaluate import Evaluation
 from envs import SAMPLE
@@ -63,6 +73,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments.add_argument("--split", default="train", choices=("train", "validation", "test", "all"))
     arguments.add_argument("--recording", type=Path, action="append")
     arguments.add_argument("--oracle", action="store_true")
+    arguments.add_argument("--cars", action="store_true")
     args = arguments.parse_args(given)
     paths = args.recording or [SAMPLE]
     recordings = [read([path]) for path in paths]
@@ -71,9 +82,11 @@ def main(given: Sequence[str] | None = None) -> None:
     evaluation = evaluate_with_bars(agents, recordings, names=names, split=args.split)
     print(f"{len(evaluation.drives)} cars of split {args.split} of {', '.join(names)}\n")
     print(markdown(breakdown(evaluation, evaluation.runs)))
-    if args.oracle:
-        ended = endings(evaluation.runs, driven_home(evaluation, oracle("quick")))
-        print("", *table(ENDINGS_HEADER, ended), sep="\n")
+    if args.oracle or args.cars:
+        home = driven_home(evaluation, oracle("quick"))
+        print("", *table(ENDINGS_HEADER, endings(evaluation.runs, home)), sep="\n")
+        if args.cars:
+            print("", *table(FAILURES_HEADER, failures(evaluation, evaluation.runs, home)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import Human, NoAction
-from agents.breakdown import Ending, Part, breakdown, endings, human_left_lane, start_lanes
+from agents.breakdown import Ending, Part, breakdown, endings, failures, human_left_lane, start_lanes
 from agents.evaluate import Evaluation, evaluate
 from benchmarks import who_fails
 from envs.formats import write_parquet
@@ -111,6 +111,24 @@ def test_a_failure_was_avoidable_if_somebody_drove_that_car_home(evaluation: Eva
     assert endings(twice, numbers == 7)[0] == Ending("all", 6, 2)
 
 
+def test_failures_are_what_endings_count_one_by_one(evaluation: Evaluation) -> None:
+    numbers, run = evaluation.vehicle_id[evaluation.drives.vehicle], evaluation.runs[0]
+    found = failures(evaluation, [run, run], numbers == 7)
+    assert [(car.vehicle, car.lane, car.ending, car.avoidable) for car in found[::2]] == [
+        (2, 5, "collision, at fault", False),
+        (4, 1, "collision, hit from behind", False),
+        (7, 6, "off road", True),
+    ]
+    assert found[::2] == found[1::2], "a row for each run"
+    car, at = found[0], int(np.flatnonzero(numbers == 2)[0])
+    assert (car.agent, car.recording) == ("no-action", evaluation.names[0])
+    assert (car.start_frame, car.seconds) == (
+        evaluation.start_frame[at],
+        round(float(run.outcomes.ended()[at] / 10), 1),
+    )
+    assert failures(evaluation, evaluation.runs[1:], numbers < 0) == [], "humans arrive"
+
+
 @pytest.mark.slow
 def test_who_knows_the_future_goes_along_in_a_queue_that_slows_down(tmp_path, capsys) -> None:
     """Three cars, 20 m apart, go over from 10 to 6 m/s; who keeps its speed collides, but for the first.
@@ -138,6 +156,9 @@ def test_the_script_says_it_in_markdown(evaluation: Evaluation, tmp_path, capsys
     assert "hit from behind): 50 % of the collisions" in said
     assert "avoidable" not in said
     who_fails.main(["no-action", "--split", "all", "--recording", str(path), "--oracle"])
-    assert (
-        "| failed drives | number | avoidable |\n| --- | --- | --- |\n| all | 3 |" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "| failed drives | number | avoidable |\n| --- | --- | --- |\n| all | 3 |" in said
+    assert "| vehicle |" not in said
+    who_fails.main(["no-action", "--split", "all", "--recording", str(path), "--cars"])
+    listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| no-action |")]
+    assert [line.split(" | ")[2] for line in listed] == ["2", "4", "7"]
