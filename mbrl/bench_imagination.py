@@ -121,16 +121,21 @@ def measure(size: Size, what: str, turns: Iterable[object], device: str = "cpu")
     frames = setting.noise.shape[1] * len(setting.context.size) * setting.training.masks
     flops, before = 0, peak_mb(device)
     for turn, _ in enumerate(turns):
-        begin = _now(device)
         if turn == 0 and what in ("model", "matmul"):
             with FlopCounterMode(display=False) as counter:
-                step()
+                seconds = seconds_of(step, device)
             flops = counter.get_total_flops()
         else:
-            step()
-        seconds = _now(device) - begin
+            seconds = seconds_of(step, device)
         peak = peak_mb(device)
         yield {"seconds": seconds, "frames": frames, "flops": flops, "rss_mb": peak, "step_mb": peak - before}
+
+
+def seconds_of(step: Callable[[], object], device: str) -> float:
+    """How long it takes until all is done that it asks of the device."""
+    begin = _now(device)
+    step()
+    return _now(device) - begin
 
 
 def _now(device: str) -> float:

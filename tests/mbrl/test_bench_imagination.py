@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import compiled
 from benchmarks import naive_imagination as naive
 from envs.context import Context, Recorded, motion
 from envs.errors import InputError
@@ -265,3 +266,23 @@ def test_processes_take_turns() -> None:
 def test_a_process_that_fails_says_why() -> None:
     with pytest.raises(InputError, match="'nothing'"):
         bench._started("debug", "nothing", "cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch warns itself while it traces
+def test_compiled_updates_are_compared_with_plain_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By torch.compile's tracing alone, whose code needs no compiler and takes seconds instead of minutes."""
+    calls, plain = [], torch.compile
+
+    def traced(step: Any, **how: Any) -> Any:
+        calls.append(how)
+        return plain(step, backend="eager", **how)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    compiled.main(["--size", "debug", "--turns", "1"])
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["forward model", "policy"]
+    assert len(calls) == len(rows)
+    assert all(float(number) > 0 for row in rows for number in row[1:4])
