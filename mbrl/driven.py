@@ -60,7 +60,7 @@ def gathered(drivers: Sequence[Driver], files: Sequence[Path], **options: Any) -
 
 def _drive(driver: Driver, files: Sequence[Path], options: dict[str, Any], progress: MakeCounter) -> None:
     agent = driver.make()
-    with progress(f"driving: {driver.file.stem}", 100, unit="% of the cars") as bar:
+    with progress(f"driving: {driver.file.stem}", 100, unit="%") as bar:
 
         def report(what: str, done: int, total: int) -> None:
             if what == agent.name:  # not the human, who says which cars can be driven

@@ -28,7 +28,7 @@ class Counter:
         what: what is being done, as a newcomer would say it.
         total: how many units the whole task has.
         done: how many of them an interrupted run had finished; they do not count for the rate.
-        unit: plural of what is counted.
+        unit: plural of what is counted; "%" where only a share is known, of a total of 100.
     """
 
     def __init__(self, what: str, total: int, *, done: int = 0, unit: str = "steps") -> None:
@@ -67,7 +67,7 @@ class Progress(Counter):
             self._bar = _bars.take()
             self._task = self._bar.add_task(self.what, total=self.total, completed=self.done, text="")
         else:
-            self._print(f"{self.what}: {self.done} of {self.total} {self.unit}")
+            self._print(f"{self.what}: {self._done()}")
         return self
 
     def advance(self, count: int = 1, **numbers: float) -> None:
@@ -77,10 +77,8 @@ class Progress(Counter):
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, text=self._text())
         elif time.monotonic() - self._last_line >= LINE_SECONDS:
-            percent = 100 * self.done / max(self.total, 1)
-            self._print(
-                f"{self.what}: {self.done} of {self.total} {self.unit} ({percent:.0f} %), {self._text()}"
-            )
+            percent = "" if self.unit == "%" else f" ({100 * self.done / max(self.total, 1):.0f} %)"
+            self._print(f"{self.what}: {self._done()}{percent}, {self._text()}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -89,7 +87,7 @@ class Progress(Counter):
             self._bar.stop_task(self._task)
             _bars.give_back()
         else:
-            end = "done" if kind is None else f"stopped at {self.done} of {self.total} {self.unit}"
+            end = "done" if kind is None else f"stopped at {self._done()}"
             self._print(f"{self.what}: {end} after {duration(time.monotonic() - self._start)}{self._numbers}")
 
     def seconds_left(self) -> float | None:
@@ -98,6 +96,9 @@ class Progress(Counter):
         if newly_done <= 0:
             return None
         return (time.monotonic() - self._start) / newly_done * max(self.total - self.done, 0)
+
+    def _done(self) -> str:
+        return f"{self.done} %" if self.unit == "%" else f"{self.done} of {self.total} {self.unit}"
 
     def _text(self) -> str:
         left = self.seconds_left()

@@ -52,7 +52,7 @@ def generate(
 
     with naming_bad_arguments():
         config = TrafficConfig(site=site, seed=seed, minutes=minutes, congestion=congestion)
-    with Progress("simulating traffic", 100, unit="percent") as progress:
+    with Progress("simulating traffic", 100, unit="%") as progress:
         recording = generate(config, lambda share: progress.reach(round(100 * share)))
     write_parquet(recording, out)
     if ngsim is not None:

@@ -36,6 +36,18 @@ def test_plain_lines_are_rare_and_complete(
     ]
 
 
+def test_a_share_is_told_once(clock: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), Progress("driving", 100, unit="%") as bar:  # noqa: PT012
+        clock.now += 20
+        bar.reach(40)
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.splitlines() == [
+        "driving: 0 %",
+        "driving: 40 %, 2 %/s, 30 s left",
+        "driving: stopped at 40 % after 20 s",
+    ]
+
+
 def test_what_was_done_before_does_not_speed_up_the_estimate(clock: SimpleNamespace) -> None:
     with Progress("resuming", 100, done=90) as bar:
         assert bar.seconds_left() is None
