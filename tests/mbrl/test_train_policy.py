@@ -127,19 +127,52 @@ def test_every_method_drives_validation_cars_and_finishes(
     train(training(method), tmp_path, Untrained)  # finished: loaded
 
 
-@pytest.mark.parametrize("options", [{"value_weight": 0.5}, {"stochastic": True}, {"method": "log-replay"}])
+@pytest.mark.parametrize(
+    ("options", "variant"),
+    [
+        ({"value_weight": 0.5}, "separated"),
+        ({"stochastic": True}, "separated"),
+        ({"method": "log-replay"}, None),
+        ({"method": "distill", "teaching": TEACHING}, "separated"),
+        ({"method": "mper"}, "vae"),
+        ({"z": "posterior"}, "vae"),
+        ({"z": "adversarial"}, "vae"),
+        ({"mixed_precision": True}, "vae"),
+    ],
+    ids=str,
+)
 def test_options_resume_bit_for_bit(
-    options: dict[str, Any], tmp_path: Path, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any],
+    variant: str | None,
+    tmp_path: Path,
+    notebook: Notebook,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scores = [(0.5, 10.0), (0.5, 20.0)]
+    model = {"trained": trained(variant)} if variant else {}
+
+    def run(out: Path, progress: type[Counter] = Counter) -> None:
+        train(training(**options), out, progress, **model)
+
     driven_as(scores, monkeypatch)
-    train(training(**options), tmp_path / "straight")
+    run(tmp_path / "straight")
     driven_as(scores, monkeypatch)
-    interrupted_and_resumed(
-        lambda out, progress: train(training(**options), out, progress), tmp_path / "halting", 5
-    )
+    interrupted_and_resumed(run, tmp_path / "halting", 5)
     for name in (TRAINING_FILE, POLICY_FILE):
         assert_same_checkpoint(tmp_path / "straight" / name, tmp_path / "halting" / name)
+
+
+@pytest.mark.parametrize("horizon", [1, 40])
+@pytest.mark.parametrize("variant", ["separated", "vae"])
+def test_it_looks_one_step_ahead_or_forty(
+    variant: str, horizon: int, tmp_path: Path, notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven_as([(0.5, 10.0), (0.5, 20.0)], monkeypatch)
+    start = Policy(SMALL)
+    policy = train(training(horizon=horizon), tmp_path, trained=trained(variant, horizon), start_from=start)
+    assert len(notebook.of("loss")) == 8
+    assert all(map(math.isfinite, notebook.of("loss")))
+    assert not torch.equal(policy.head[-1].weight, start.head[-1].weight)
 
 
 def test_what_does_not_go_together_is_refused(tmp_path: Path, notebook: Notebook) -> None:
