@@ -44,6 +44,8 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     arguments.add_argument("--turns", type=int, default=5)
     args = arguments.parse_args(given)
+    if args.turns < 1:
+        arguments.error(f"--turns {args.turns}: give 1 or more")
     rows = []
     for name, what in UPDATES.items():
         plain, other, first = compare(args.size, what, args.device, args.turns)

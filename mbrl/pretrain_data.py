@@ -74,7 +74,7 @@ def pretrain_data(name: str, seed: int) -> PretrainData:
             " (`headway import` makes one of other formats)"
         )
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        raise InputError("no such file", path=path)
     return speeds(path, seed) if name.startswith(SPEEDS) else occupancy(path, seed)
 
 
