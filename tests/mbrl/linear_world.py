@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from agents.policies import PolicyConfig
 from envs.context import Context, Recorded
 from envs.costs import Costs
 from envs.units import View
@@ -132,6 +133,29 @@ def training(method: Method = "mpur", **changes: Any) -> PolicyTraining:
             "uncertainty_weight": 0.25, "expert_weight": 0.6, "value_weight": 1.0, "masks": 2, **changes,
         }
     )  # fmt: skip
+
+
+class LinearPolicy(nn.Module):
+    """mean = weight [x, 1] in units of 2 m/s^2 and 0.01 / m."""
+
+    config = PolicyConfig(acceleration=2.0, curvature=0.01, bound=1e6)
+
+    def __init__(self, weight: Tensor, log_std: Tensor) -> None:
+        super().__init__()
+        self.weight, self.log_std = weight, log_std
+
+    def units(self, context: Context) -> Tensor:
+        return features(state(context)) @ self.weight.T
+
+    def forward(self, context: Context) -> Tensor:
+        return self.units(context) * self.scale(context.size)
+
+    def scale(self, like: Tensor) -> Tensor:
+        return like.new_tensor([2.0, 0.01])
+
+
+def features(x: Tensor) -> Tensor:
+    return torch.cat([x, torch.ones_like(x[:, :1])], 1)
 
 
 def driven_by(gains: Tensor, model: Linear, start: Context, z: Tensor, num_masks: int = 1) -> Trajectory:

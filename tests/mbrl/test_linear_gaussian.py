@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.policies import PolicyConfig
 from envs.context import Context, Recorded
 from envs.costs import Costs
 from envs.windows import Windows
@@ -37,12 +36,14 @@ from tests.mbrl.linear_world import (
     H,
     J,
     Linear,
+    LinearPolicy,
     T,
     assert_optimum,
     context_of,
     driven_along,
     driven_by,
     every_noise,
+    features,
     lowest,
     nothing,
     q,
@@ -294,26 +295,6 @@ def test_the_best_of_a_short_rollout_with_the_value_at_its_end_is_the_best_for_e
             return cost + both - numbers["value_error"]  # which moves V alone
 
         assert_optimum(loss, best.expand(steps, 2, 3))
-
-
-class LinearPolicy(nn.Module):
-    """mean = weight [x, 1] in units of 2 m/s^2 and 0.01 / m."""
-
-    config = PolicyConfig(acceleration=2.0, curvature=0.01, bound=1e6)
-
-    def __init__(self, weight: Tensor, log_std: Tensor) -> None:
-        super().__init__()
-        self.weight, self.log_std = weight, log_std
-
-    def units(self, context: Context) -> Tensor:
-        return features(state(context)) @ self.weight.T
-
-    def scale(self, like: Tensor) -> Tensor:
-        return like.new_tensor([2.0, 0.01])
-
-
-def features(x: Tensor) -> Tensor:
-    return torch.cat([x, torch.ones_like(x[:, :1])], 1)
 
 
 def test_the_likeliest_linear_policy_is_least_squares_with_its_residuals_deviation() -> None:
