@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from mbrl.forward_models import ModelConfig, config_from_dict, config_to_dict
+from mbrl.forward_models import EnsembleConfig, ModelConfig, config_from_dict, config_to_dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,16 @@ class ModelTraining:
     def batch_sizes(self) -> tuple[int, ...]:
         """Of all stages."""
         return tuple(stage.batch_size for stage in (*self.warm_start, *self.stages))
+
+    def without_z(self) -> Self | None:
+        """The training of the deterministic model that this one begins with; None if it begins with nothing.
+
+        Members of an ensemble each begin with one of their own.
+        """
+        if not self.warm_start or isinstance(self.model, EnsembleConfig):
+            return None
+        model = replace(self.model, z_dim=0, latent="normal")
+        return replace(self, model=model, stages=self.warm_start, warm_start=(), z_dropout=0.0)
 
     def shortened(self, times: int) -> Self:
         """The same with so many times fewer updates in each stage, but at least one."""

@@ -8,7 +8,7 @@ all are trained.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from agents.learned import LearnedAgent
 from agents.results import write_results
 from envs.formats import read
 from mbrl.driven import Driver, gathered, still_to_drive
+from mbrl.model_training import ModelTraining
 from mbrl.named import choose
 from mbrl.presets import Preset, of_share
 from mbrl.rows import Row, models, rows, start_of
 from mbrl.rows_page import REPORT_FILE, RESULTS_FILE, policy_folder, write_page
 from mbrl.side_by_side import run_together
 from mbrl.train_policy import load_policy
-from mbrl.trainings import RunJobs, Training, keep_setting, seed_folder, train_all
+from mbrl.trainings import RunJobs, Training, keep_setting, seed_folder, train_all, with_needs
 
 
 def reproduce(
@@ -62,21 +63,32 @@ def reproduce(
 def trainings(preset: Preset, seed: int, only: Sequence[str] = ()) -> list[Training]:
     """The models that rows need, the imitations that their policies start from, and the policies."""
     chosen, known = choose(rows(preset, seed), only, "row"), models(preset, seed)
-    found = [
-        Training(f"models/{name}", known[name]) for name in known if any(row.model == name for row in chosen)
-    ]
+    found = with_needs(
+        [_of_model(name, known) for name in known], {_model_folder(row.model) for row in chosen if row.model}
+    )
     starts = {_start(row, preset): start_of(row.training, preset) for row in chosen}
     found += [Training(name, config) for name, config in starts.items()]
     return found + [
         Training(
             f"policies/{row.name}",
             row.training,
-            f"models/{row.model}" if row.model else None,
+            _model_folder(row.model) if row.model else None,
             _start(row, preset),
         )
         for row in chosen
         if row.training.method != "imitation"
     ]
+
+
+def _of_model(name: str, known: Mapping[str, ModelTraining]) -> Training:
+    """The training of a model; where its warm start is another row's model, that is trained once for all."""
+    alone = known[name].without_z()
+    starts = [_model_folder(other) for other, training in known.items() if training == alone]
+    return Training(_model_folder(name), known[name], start=starts[0] if starts else None)
+
+
+def _model_folder(name: str) -> str:
+    return f"models/{name}"
 
 
 def _start(row: Row, preset: Preset) -> str:

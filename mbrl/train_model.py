@@ -39,11 +39,16 @@ def train_model(
     recordings: Sequence[Recording],
     out: Path,
     *,
+    start_from: TrainedModel | None = None,
     device: str = "cpu",
     tracking_root: Path | None = None,
     progress: MakeCounter = Progress,
 ) -> TrainedModel:
-    """Train (or go on training, or load what is finished) the model of a config in folder `out`."""
+    """Train (or go on training, or load what is finished) the model of a config in folder `out`.
+
+    Args:
+        start_from: the model that `config.without_z()` trains, where somebody has trained it; else it is trained first.
+    """
     as_dict = training_to_dict(config)
     if data_parallel.agreed((out / MODEL_FILE).exists()):
         return trained_of(load(out / MODEL_FILE, config=as_dict), out / MODEL_FILE, device)
@@ -51,13 +56,18 @@ def train_model(
     data_parallel.check_parts(*config.batch_sizes)
     if isinstance(config.model, EnsembleConfig):
         return _train_members(config, config.model, recordings, out, device, tracking_root or out, progress)
-    without_z = _train_without_z(config, recordings, out, device, tracking_root, progress)
+    alone = config.without_z()
+    if alone is not None and start_from is None:
+        start_from = train_model(
+            alone, recordings, out / WITHOUT_Z,
+            device=device, tracking_root=tracking_root or out, progress=progress,
+        )  # fmt: skip
     torch.manual_seed(config.seed)
     model = build(config.model).to(device)
     if isinstance(model, PaperModel):
         _fit_normalisers(model, recordings, config)
-    if without_z is not None:
-        begin_with(model, without_z)
+    if start_from is not None:
+        begin_with(model, start_from.model)
     adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     noise = torch.Generator().manual_seed(config.seed)
     num_updates = sum(stage.updates for stage in config.stages)
@@ -137,30 +147,6 @@ def _train_members(
     ]  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     return _finish(config, Ensemble(ensemble, members), recordings, out, device)
-
-
-def _train_without_z(
-    config: ModelTraining,
-    recordings: Sequence[Recording],
-    out: Path,
-    device: str,
-    tracking_root: Path | None,
-    progress: MakeCounter,
-) -> ForwardModel[Any] | None:
-    """The deterministic model that a config wants to begin with, trained in a folder of its own."""
-    if not config.warm_start or isinstance(config.model, EnsembleConfig):
-        return None
-    alone = replace(
-        config,
-        model=replace(config.model, z_dim=0, latent="normal"),
-        stages=config.warm_start,
-        warm_start=(),
-        z_dropout=0.0,
-    )
-    folder = out / WITHOUT_Z
-    return train_model(
-        alone, recordings, folder, device=device, tracking_root=tracking_root or out, progress=progress
-    ).model
 
 
 def begin_with(model: ForwardModel[Any], without_z: ForwardModel[Any]) -> None:

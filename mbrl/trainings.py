@@ -141,7 +141,11 @@ def _train(
 ) -> None:
     out, config = folder / training.name, training.config
     if isinstance(config, ModelTraining):
-        train_model(config, recordings, out, device=device, tracking_root=tracking_root, progress=progress)
+        train_model(
+            config, recordings, out,
+            start_from=load_model(folder / training.start, device) if training.start else None,
+            device=device, tracking_root=tracking_root, progress=progress,
+        )  # fmt: skip
     elif isinstance(config, PolicyTraining):
         train_policy(
             config, recordings, out,

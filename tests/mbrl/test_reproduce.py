@@ -82,6 +82,18 @@ def test_everything_is_trained_once_after_what_it_needs() -> None:
     ]  # fmt: skip
 
 
+def test_what_warm_starts_have_in_common_is_trained_once() -> None:
+    deterministic = "models/deterministic"
+    found = {training.name: training for training in trainings("paper", 0)}
+    begun = [name for name, training in found.items() if training.start == deterministic]
+    assert begun == ["models/vae", "models/vae-z-dropout", "models/learned-prior", "models/ten"]
+    few = trainings("paper", 0, ["mpur-ten"])
+    assert [training.name for training in few][:2] == [deterministic, "models/ten"]
+    fewer_cars = trainings("paper", 0, ["mpur-z-dropout-data-5"])[0]
+    assert fewer_cars.start is None, "it begins with a model of the same cars"
+    assert deterministic not in {training.name for training in trainings("quick", 0, ["mpur-ten"])}
+
+
 def in_this_process(jobs: list[Job]) -> None:
     for job in jobs:
         job.function(*job.arguments, progress=Counter)

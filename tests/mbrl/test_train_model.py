@@ -98,6 +98,12 @@ def test_a_warm_start_begins_with_what_was_learned_without_z(
         assert torch.equal(trained.model.state_dict()[name], value)  # nothing was learned at rate 0
     again = train_model(warm, [lanes()], tmp_path / "warm", progress=Untrained)
     assert again.model.z_dim == 3
+    rate = replace(warm, learning_rate=1e-2)
+    own = train_model(rate, [lanes()], tmp_path / "own", progress=Counter)
+    given = train_model(rate, [lanes()], tmp_path / "given", start_from=learnt, progress=Counter)
+    assert not (tmp_path / "given" / WITHOUT_Z).exists()
+    for name, value in own.model.state_dict().items():
+        assert torch.equal(given.model.state_dict()[name], value)
     assert training_from_dict(training_to_dict(warm)) == warm
     with pytest.raises(ValueError, match="not the same model without z"):
         begin_with(model, model)

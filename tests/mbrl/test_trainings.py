@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from mbrl import trainings as module
 from mbrl.presets import model_training, policy_training
 from mbrl.progress import Counter
 from mbrl.side_by_side import Job
+from mbrl.train_model import WITHOUT_Z
+from mbrl.trained_model import MODEL_FILE
 from mbrl.trainings import Training, keep_setting, seconds_spent, train_all, train_one, with_needs
 from tests.agents.scenes import clean_traffic
 
@@ -85,6 +88,17 @@ def test_a_folder_is_of_one_setting(tmp_path: Path) -> None:
         keep_setting(out, [one], preset="debug")
     with pytest.raises(InputError, match="has other recordings"):
         keep_setting(out, [other], preset="quick")
+
+
+def test_a_model_begins_with_another_training_s(tmp_path: Path) -> None:
+    traffic = tmp_path / "traffic.parquet"
+    write_parquet(clean_traffic(num_cars=60), traffic)
+    warm = replace(MODEL.config, warm_start=MODEL.config.stages[:1])
+    known = {"first": warm.without_z(), "second": warm}
+    for name, start in (("first", None), ("second", "first")):
+        train_one(Training(name, known[name], start=start), [traffic], tmp_path, "cpu", None, Counter)
+    assert (tmp_path / "second" / MODEL_FILE).exists()
+    assert not (tmp_path / "second" / WITHOUT_Z).exists(), "it is not trained again"
 
 
 def test_a_policy_is_trained_through_its_model(tmp_path: Path) -> None:
