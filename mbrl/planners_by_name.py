@@ -16,6 +16,7 @@ from planners import (
     BeamConfig,
     BeamSearch,
     CEMConfig,
+    Corrected,
     GradientCEM,
     GradientCEMConfig,
     GradientConfig,
@@ -24,6 +25,7 @@ from planners import (
     ILQRConfig,
     LBFGSConfig,
     LBFGSPlanner,
+    MixedConfig,
     MPPIConfig,
     PredictiveSampling,
     PredictiveSamplingConfig,
@@ -34,6 +36,11 @@ from planners import (
 from planners.base import Planner
 
 GAMMA = 0.98  # as policies are trained (mbrl.policy_training)
+# Brake, slow down, keep speed or speed up, straight on or turning to a side.
+TOLD = torch.cartesian_prod(
+    torch.tensor([-4.0, -ORDINARY_ACTION[0], 0.0, ORDINARY_ACTION[0]]),
+    torch.tensor([-ORDINARY_ACTION[1], 0.0, ORDINARY_ACTION[1]]),
+)
 Make = Callable[[int, float], Planner[Any]]  # of a horizon, steps of the model, and a discount
 
 
@@ -49,15 +56,24 @@ def cem(horizon: int, gamma: float = GAMMA) -> Planner[Any]:
     return CEM(CEMConfig(horizon=horizon, gamma=gamma, num_samples=64, num_elites=8, num_iterations=4))
 
 
-def beam(horizon: int, gamma: float = GAMMA) -> Planner[Any]:
-    """Brake, slow down, keep speed or speed up, straight on or turning to a side, each for at most five steps."""
-    most, curvature = ORDINARY_ACTION
-    told = torch.cartesian_prod(
-        torch.tensor([-4.0, -most, 0.0, most]), torch.tensor([-curvature, 0.0, curvature])
+def mixed(horizon: int, gamma: float = GAMMA) -> Planner[Any]:
+    """One of what `beam` may choose at every step, and up to half an ordinary action more or less."""
+    config = MixedConfig(
+        horizon=horizon,
+        gamma=gamma,
+        num_choices=len(TOLD),
+        num_samples=4,
+        num_iterations=10,
+        held_iterations=5,
     )
+    return Corrected(config, TOLD, [size / 2 for size in ORDINARY_ACTION])
+
+
+def beam(horizon: int, gamma: float = GAMMA) -> Planner[Any]:
+    """One of the same choices for at most five steps, and then the next."""
     steps = max(d for d in range(1, 6) if horizon % d == 0)
     return BeamSearch(
-        BeamConfig(horizon=horizon, gamma=gamma, width=16), Table(told[:, None].expand(-1, steps, -1))
+        BeamConfig(horizon=horizon, gamma=gamma, width=16), Table(TOLD[:, None].expand(-1, steps, -1))
     )
 
 
@@ -76,4 +92,5 @@ PLANNERS: dict[str, Make] = {
         RandomShootingConfig(horizon=horizon, gamma=gamma)
     ),
     "beam": beam,
+    "mixed": mixed,
 }

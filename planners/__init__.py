@@ -3,6 +3,7 @@
 from planners.base import Info, IterativeConfig, Plan, Planner, PlannerConfig
 from planners.beam import BeamConfig, BeamSearch
 from planners.cem import CEM, CEMConfig
+from planners.corrected import Corrected
 from planners.dynamics import Batch, Dynamics, Stepwise
 from planners.futures import SampledFutures
 from planners.gradient import GradientConfig, GradientPlanner
@@ -29,6 +30,7 @@ __all__ = [
     "Box",
     "ByPolicy",
     "CEMConfig",
+    "Corrected",
     "Cost",
     "Dynamics",
     "GradientCEM",

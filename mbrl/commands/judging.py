@@ -49,8 +49,8 @@ def evaluate(
         out: folder for results.json.
         agent: human, no-action, lane-keeper, idm, idm+mobil, pretrained, the folder of a trained policy (train-policy,
             train-rl), a zip of train-rl, or a planner with the folder of a model (gradient:DIR; also lbfgs, cem, icem,
-            gradient-cem, ilqr, mppi, predictive-sampling, random-shooting, beam); several after each other, or the
-            option again.
+            gradient-cem, ilqr, mppi, predictive-sampling, random-shooting, beam, mixed); several after each other,
+            or the option again.
         split: which of the recorded cars are taken over.
         traffic: blind (the others follow the recording) or reactive (they brake for the ego).
         perturbed: start a little off the recording, each car in its own way, the same for all agents.
@@ -103,7 +103,7 @@ def benchmark(
         preset: quick (two cores, hours), debug (minutes).
         seeds: what learns is trained once for each.
         entrants: who takes part; by default all but further planners (lbfgs, icem, gradient-cem, ilqr, mppi,
-            predictive-sampling, random-shooting, beam) and further algorithms of RL (a2c, td3, dqn, tqc,
+            predictive-sampling, random-shooting, beam, mixed) and further algorithms of RL (a2c, td3, dqn, tqc,
             recurrent-ppo). A wrong name lists everybody.
         traffic: blind (the others follow the recording), reactive (they brake when the car cuts in), perturbed (blind,
             from starts off the recording).

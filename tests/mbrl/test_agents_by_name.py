@@ -92,7 +92,7 @@ def test_every_planner_of_continuous_actions_has_a_name() -> None:
     known = {
         one for one in vars(planners).values() if isinstance(one, type) and issubclass(one, planners.Planner)
     }
-    assert known - made == {planners.Planner, planners.Mixed}, "which needs choices to make"
+    assert known - made == {planners.Planner, planners.Mixed}, "whose actions are choices"
 
 
 def test_ilqr_is_refused_where_pictures_are_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_ilqr_is_refused_where_pictures_are_the_state(monkeypatch: pytest.Monkey
 def test_a_planner_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no trained model here"):
         agent_by_name(f"gradient:{tmp_path}")
-    with pytest.raises(InputError, match="random-shooting, beam; as in gradient:runs/model"):
+    with pytest.raises(InputError, match="random-shooting, beam, mixed; as in gradient:runs/model"):
         agent_by_name(f"gradients:{tmp_path}")
 
 

@@ -18,6 +18,7 @@ from planners import (
     BeamSearch,
     Box,
     CEMConfig,
+    Corrected,
     GradientCEM,
     GradientCEMConfig,
     GradientConfig,
@@ -122,6 +123,12 @@ CASES = {
     "mixed": Case(
         lambda **k: Mixed(MixedConfig(horizon=H, num_choices=3, num_samples=3, num_iterations=8), **k),
         space=GEAR_AND_GAS,
+        differentiates=True,
+    ),
+    "corrected": Case(
+        lambda **k: Corrected(
+            MixedConfig(horizon=H, num_choices=3, num_samples=3, num_iterations=8), GEARS, [0.3], **k
+        ),
         differentiates=True,
     ),
     "beam": Case(

@@ -17,6 +17,7 @@ from planners import (
     BeamSearch,
     Box,
     CEMConfig,
+    Corrected,
     GradientCEM,
     GradientCEMConfig,
     GradientConfig,
@@ -121,6 +122,14 @@ CHOOSING: dict[str, tuple[Planner[Any], float]] = {
     "beam": (BeamSearch(BeamConfig(horizon=H, width=1000), Table(GRID)), 0.03),  # half a step of the grid
     "mixed": (
         Mixed(MixedConfig(horizon=H, num_choices=3, num_samples=16, num_iterations=60, held_iterations=60)),
+        0.1,
+    ),
+    "corrected": (
+        Corrected(
+            MixedConfig(horizon=H, num_choices=3, num_samples=16, num_iterations=60, held_iterations=60),
+            GEARS,
+            [0.15],
+        ),
         0.1,
     ),
 }
