@@ -23,6 +23,7 @@ from mbrl.progress import Counter, Progress
 
 REPORT_SECONDS = 0.2  # between two reports of a job
 LAST_WORDS = 1.0  # s in which what an ended job reported is read
+LEAVING = 5.0  # s that a process has to exit when its job is done
 
 
 class Job(NamedTuple):
@@ -52,6 +53,8 @@ def run_together(jobs: Sequence[Job]) -> None:
     ]
     try:
         _follow(workers, reports, at_once)
+        for worker in workers:
+            worker.join(LEAVING)
     finally:
         for worker in workers:
             if worker.pid is not None:
@@ -138,6 +141,7 @@ def _work(index: int, job: Job, threads: int, reports: Any, parent: int) -> None
     except SystemExit:
         reports.cancel_join_thread()  # nobody reads any more
         raise
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is begun any more that would have to be closed
     reports.close()
     reports.join_thread()
 

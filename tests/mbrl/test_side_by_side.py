@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import time
@@ -52,6 +53,33 @@ def test_each_job_has_a_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     run_together([Job(write_pid, (tmp_path / name,)) for name in "ab"])
     err = capfd.readouterr().err
     assert err.count("writing: done") == err.count(", loss 1.5") == 2
+
+
+def exit_slowly(path: Path, progress: Any) -> None:
+    """As libraries do that still have something to send."""
+
+    def send() -> None:
+        (path.parent / "leaving").touch()
+        time.sleep(1.0)
+        path.touch()
+
+    atexit.register(send)
+
+
+def wait_until_the_other_leaves(path: Path, progress: Any) -> None:
+    while not (path.parent / "leaving").exists():
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [5.0, 0.0])
+def test_a_process_whose_job_is_done_may_exit_in_its_time_and_is_ended_without_a_word(
+    seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(side_by_side, "LEAVING", seconds)
+    run_together([Job(exit_slowly, (tmp_path / "a",)), Job(wait_until_the_other_leaves, (tmp_path / "b",))])
+    assert (tmp_path / "a").exists() == (seconds > 0)
+    assert capfd.readouterr().err == ""
 
 
 def test_one_job_runs_here(tmp_path: Path) -> None:
