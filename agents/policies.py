@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,12 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         if max(self.back) >= self.frames or min(self.back) < 0:
             raise ValueError(f"back={self.back} must stay within frames={self.frames}")
+
+
+def policy_config_from_dict(data: dict[str, Any]) -> PolicyConfig:
+    """The inverse of `dataclasses.asdict`, of JSON too. Raises KeyError, TypeError or ValueError for anything else."""
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return PolicyConfig(**{**values, "view": View(**values["view"])})
 
 
 class Perception(nn.Module):

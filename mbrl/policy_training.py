@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from agents.policies import PolicyConfig
+from agents.policies import PolicyConfig, policy_config_from_dict
 from envs.costs import Weights
-from envs.units import View
 from mbrl.imagination import Gradient
 
 Method = Literal["mpur", "mpur-no-uncertainty", "mper", "imitation", "distill", "log-replay"]
@@ -68,7 +67,7 @@ class PolicyTraining:
     ascent_rate: float = 0.3  # ... each this share of its norm
     gradient: Gradient | None = None  # how a cost reaches the actions; by default as the model has it
     detach_speed: bool = True  # inside the proximity mask; with its gradient crawling wins
-    learned_cost: bool = False  # costs by a network (mbrl.learned_cost) instead of envs.costs
+    learned_cost: bool = False  # costs by a network (mbrl.train_learned_cost) instead of envs.costs
     teaching: Teaching = Teaching()
     stochastic: bool = False  # drive imagined futures by samples of the Gaussian policy, not by its mean
     data_share: float = 1.0  # of the training cars, that it learns from
@@ -146,9 +145,7 @@ def policy_training_to_dict(config: PolicyTraining) -> dict[str, Any]:
 
 def policy_training_from_dict(data: dict[str, Any]) -> PolicyTraining:
     """The inverse of `policy_training_to_dict`. Raises KeyError, TypeError or ValueError for anything else."""
-    values = dict(data)
-    policy: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["policy"].items()}
-    values["policy"] = PolicyConfig(**{**policy, "view": View(**policy["view"])})
+    values = {**data, "policy": policy_config_from_dict(data["policy"])}
     if "teaching" in values:
         values["teaching"] = Teaching(**values["teaching"])
     return PolicyTraining(**values)

@@ -20,11 +20,13 @@ from mbrl.driven import Driver, gathered, still_to_drive
 from mbrl.model_training import ModelTraining
 from mbrl.named import choose
 from mbrl.presets import Preset, of_share
-from mbrl.rows import Row, models, rows, start_of
+from mbrl.rows import Row, cost_of, models, rows, start_of
 from mbrl.rows_page import REPORT_FILE, RESULTS_FILE, policy_folder, write_page
 from mbrl.side_by_side import run_together
 from mbrl.train_policy import load_policy
 from mbrl.trainings import RunJobs, Training, keep_setting, seed_folder, train_all, with_needs
+
+LEARNED_COST = "learned-cost"  # its folder; one for all rows, which have one policy's perception
 
 
 def reproduce(
@@ -61,19 +63,22 @@ def reproduce(
 
 
 def trainings(preset: Preset, seed: int, only: Sequence[str] = ()) -> list[Training]:
-    """The models that rows need, the imitations that their policies start from, and the policies."""
+    """The models and costs that rows need, the imitations that their policies start from, and the policies."""
     chosen, known = choose(rows(preset, seed), only, "row"), models(preset, seed)
     found = with_needs(
         [_of_model(name, known) for name in known], {_model_folder(row.model) for row in chosen if row.model}
     )
     starts = {_start(row, preset): start_of(row.training, preset) for row in chosen}
     found += [Training(name, config) for name, config in starts.items()]
+    judged = [row for row in chosen if row.training.learned_cost]
+    found += [Training(LEARNED_COST, cost_of(row.training, preset)) for row in judged[:1]]
     return found + [
         Training(
             f"policies/{row.name}",
             row.training,
             _model_folder(row.model) if row.model else None,
             _start(row, preset),
+            LEARNED_COST if row.training.learned_cost else None,
         )
         for row in chosen
         if row.training.method != "imitation"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mbrl.cost_training import CostTraining
 from mbrl.forward_models import EnsembleConfig, PaperConfig, SeparatedConfig
 from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import Method, PolicyTraining
@@ -97,6 +98,7 @@ def rows(preset: Preset, seed: int = 0) -> list[Row]:
         by_paper("mpur-ten", "ten", "more ways"),
         by_paper("mpur-ensemble", "ensemble", "more ways"),
         by_paper("mpur-value", "vae-z-dropout", "more ways", value_weight=0.5),
+        by_paper("mpur-learned-cost", "vae-z-dropout", "more ways", learned_cost=True),
         by_paper("mpur-gaussian", "vae-z-dropout", "more ways", stochastic=True),
         by_separated("separated-mpur", "the separated model"),
         by_separated("separated-mpur-long", "the separated model", updates=LONGER * separated.updates),
@@ -164,6 +166,12 @@ def start_of(training: PolicyTraining, preset: Preset) -> PolicyTraining:
     """The imitation that a row's policy starts from: the same network, cars and seed."""
     imitation = policy_training(preset, "imitation", training.seed)
     return replace(imitation, policy=training.policy, data_share=training.data_share)
+
+
+def cost_of(training: PolicyTraining, preset: Preset) -> CostTraining:
+    """The learned cost that judges a row's policy: a network as large, of all training cars, and its seed."""
+    sizes: dict[str, Any] = {"updates": 8, "batch_size": 8} if preset == "debug" else {}
+    return CostTraining(network=training.policy, seed=training.seed, **sizes)
 
 
 def _paper(preset: Preset, seed: int) -> ModelTraining:

@@ -7,18 +7,18 @@ of the public code of Henaff, Canziani, LeCun, arXiv:1901.02705.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from agents.policies import PolicyConfig
 from envs.context import context_of_windows
+from envs.errors import InputError
 from envs.formats.fingerprint import fingerprint_of_all
 from envs.recording import Recording
 from envs.windows import WindowConfig, Windows, WindowSampler
 from mbrl import data_parallel
-from mbrl.checkpoint import load, restore_training_state, save, training_state
+from mbrl.checkpoint import Checkpoint, load, restore_training_state, save, training_state
+from mbrl.cost_training import CostTraining, cost_training_from_dict, cost_training_to_dict
 from mbrl.critics import LearnedCost
 from mbrl.imagination import exact_costs
 from mbrl.loop import train
@@ -26,18 +26,6 @@ from mbrl.progress import MakeCounter, Progress
 from mbrl.schedule import cosine
 
 COST_FILE = "cost.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostTraining:
-    """How a learned cost is trained."""
-
-    network: PolicyConfig = PolicyConfig()  # noqa: RUF009 (frozen); its perception
-    updates: int = 600
-    batch_size: int = 64
-    learning_rate: float = 1e-3  # Adam, falling to 0 along a cosine
-    perturbed: float = 0.5
-    seed: int = 0
 
 
 def train_learned_cost(
@@ -50,13 +38,11 @@ def train_learned_cost(
     progress: MakeCounter = Progress,
 ) -> LearnedCost:
     """Train (or go on training, or load what is finished) the learned cost of a config in folder `out`."""
-    as_dict = asdict(config)
+    as_dict = cost_training_to_dict(config)
+    if data_parallel.agreed((out / COST_FILE).exists()):
+        return _cost_of(load(out / COST_FILE, config=as_dict), out / COST_FILE).to(device)
     torch.manual_seed(config.seed)
     network = LearnedCost(config.network).to(device)
-    if data_parallel.agreed((out / COST_FILE).exists()):
-        checkpoint = load(out / COST_FILE, config=as_dict)
-        restore_training_state(checkpoint.tensors, checkpoint.meta["state"], cost=network)
-        return network.eval().requires_grad_(False)
     adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     exact = exact_costs("pixels", config.network.view)
     windows = WindowConfig(context=(0,), targets=(), perturbed=config.perturbed, view=config.network.view)
@@ -102,4 +88,18 @@ def train_learned_cost(
         tensors, state = training_state(cost=network)
         save(out / COST_FILE, tensors=tensors, config=as_dict, meta={"state": state})
     data_parallel.wait()
+    return network.eval().requires_grad_(False)
+
+
+def load_learned_cost(folder: Path, device: str = "cpu") -> LearnedCost:
+    """A finished one, frozen. Raises InputError if there is none, or if it is damaged or foreign."""
+    return _cost_of(load(folder / COST_FILE), folder / COST_FILE).to(device)
+
+
+def _cost_of(checkpoint: Checkpoint, path: Path) -> LearnedCost:
+    try:
+        network = LearnedCost(cost_training_from_dict(checkpoint.config).network)
+        restore_training_state(checkpoint.tensors, checkpoint.meta["state"], cost=network)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"not a learned cost's checkpoint ({error})", path=path) from error
     return network.eval().requires_grad_(False)

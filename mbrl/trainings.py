@@ -17,10 +17,12 @@ from envs.formats import read
 from envs.formats.atomic import atomic_path
 from envs.formats.fingerprint import fingerprint
 from envs.recording import Recording
+from mbrl.cost_training import CostTraining
 from mbrl.model_training import ModelTraining
 from mbrl.policy_training import PolicyTraining
 from mbrl.progress import MakeCounter
 from mbrl.side_by_side import Job
+from mbrl.train_learned_cost import load_learned_cost, train_learned_cost
 from mbrl.train_model import train_model
 from mbrl.train_policy import load_policy, train_policy
 from mbrl.trained_model import load_model
@@ -38,14 +40,15 @@ class Training:
     """Something to be trained in a folder."""
 
     name: str  # of its folder, inside the folder of a seed
-    config: ModelTraining | PolicyTraining | RLTraining
+    config: ModelTraining | PolicyTraining | CostTraining | RLTraining
     model: str | None = None  # the training it goes through ...
-    start: str | None = None  # ... and the one it begins with
+    start: str | None = None  # ... the one it begins with ...
+    cost: str | None = None  # ... and the learned cost that judges it
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of trainings that come first."""
-        return tuple(name for name in (self.model, self.start) if name)
+        return tuple(name for name in (self.model, self.start, self.cost) if name)
 
 
 def seed_folder(out: Path, seed: int | None) -> Path:
@@ -151,8 +154,13 @@ def _train(
             config, recordings, out,
             trained=load_model(folder / training.model, device) if training.model else None,
             start_from=load_policy(folder / training.start, device)[0] if training.start else None,
+            learned_cost=load_learned_cost(folder / training.cost, device) if training.cost else None,
             device=device, tracking_root=tracking_root, progress=progress,
         )  # fmt: skip
+    elif isinstance(config, CostTraining):
+        train_learned_cost(
+            config, recordings, out, device=device, tracking_root=tracking_root, progress=progress
+        )
     else:
         from mbrl.train_rl import train_rl
 

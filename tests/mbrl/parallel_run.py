@@ -19,12 +19,13 @@ import torch
 
 from agents.policies import PolicyConfig
 from mbrl import loop
+from mbrl.cost_training import CostTraining
 from mbrl.data_parallel import is_main, joined, num_ranks, rank, seeded, shared
 from mbrl.forward_models import Ensemble, EnsembleConfig
 from mbrl.model_training import ModelTraining, Stage
 from mbrl.policy_training import PolicyTraining
 from mbrl.progress import Counter
-from mbrl.train_learned_cost import CostTraining, train_learned_cost
+from mbrl.train_learned_cost import train_learned_cost
 from mbrl.train_model import train_model
 from mbrl.train_policy import train_policy
 from mbrl.trained_model import TrainedModel

@@ -14,13 +14,16 @@ from torch import Tensor
 
 from agents.policies import Policy
 from envs.context import context_of_windows, poses_of
+from envs.errors import InputError
 from envs.windows import WindowConfig, WindowSampler
 from mbrl import policy_losses
+from mbrl.checkpoint import save
+from mbrl.cost_training import CostTraining
 from mbrl.imagination import Trajectory, exact_costs, imagine
 from mbrl.policy_losses import Recorded
 from mbrl.policy_rollouts import Imagined, inferred, worst
 from mbrl.progress import Counter
-from mbrl.train_learned_cost import CostTraining, train_learned_cost
+from mbrl.train_learned_cost import COST_FILE, load_learned_cost, train_learned_cost
 from mbrl.uncertainty import Terms, disagreement
 from tests.mbrl.policies import SMALL, TEACHING, driven_as, traffic, train, trained, training
 from tests.mbrl.runs import Notebook, Untrained, notebook
@@ -155,13 +158,16 @@ def test_a_learned_cost_learns_the_cost_and_drives(tmp_path: Path, notebook: Not
         progress=Untrained,
     )  # fmt: skip
     context = random_context()
-    for one, other in zip(
-        cost(context.images, context.poses, context.size),
-        again(context.images, context.poses, context.size),
-        strict=True,
+    seen = context.images, context.poses, context.size
+    for one, other, loaded in zip(
+        cost(*seen), again(*seen), load_learned_cost(tmp_path / "cost")(*seen), strict=True
     ):
         assert one.shape == (2, 3)
         assert torch.equal(one, other)
+        assert torch.equal(one, loaded)
+    save(tmp_path / "foreign" / COST_FILE, tensors={}, config={"hidden": 3}, meta={})
+    with pytest.raises(InputError, match="not a learned cost's checkpoint"):
+        load_learned_cost(tmp_path / "foreign")
     poses = context.poses.clone().requires_grad_()
     (slope,) = torch.autograd.grad(cost(context.images, poses, context.size).proximity.sum(), poses)
     assert slope[..., 3].any()

@@ -80,6 +80,11 @@ def test_everything_is_trained_once_after_what_it_needs() -> None:
         "models/separated-data-5", "policies/imitation", "policies/imitation-data-5",
         "policies/separated-mpur-data-5",
     ]  # fmt: skip
+    judged = trainings("quick", 0, ["mpur-learned-cost"])
+    assert [training.name for training in judged] == [
+        "models/vae-z-dropout", "policies/imitation", "learned-cost", "policies/mpur-learned-cost",
+    ]  # fmt: skip
+    assert judged[-1].cost == "learned-cost"
 
 
 def test_what_warm_starts_have_in_common_is_trained_once() -> None:

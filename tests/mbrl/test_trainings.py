@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from envs.errors import InputError
 from envs.formats import write_parquet
 from mbrl import trainings as module
+from mbrl.cost_training import CostTraining
 from mbrl.presets import model_training, policy_training
 from mbrl.progress import Counter
 from mbrl.side_by_side import Job
+from mbrl.train_learned_cost import load_learned_cost
 from mbrl.train_model import WITHOUT_Z
 from mbrl.trained_model import MODEL_FILE
 from mbrl.trainings import Training, keep_setting, seconds_spent, train_all, train_one, with_needs
@@ -111,3 +114,19 @@ def test_a_policy_is_trained_through_its_model(tmp_path: Path) -> None:
 
     train_all({tmp_path: [MODEL, START, POLICY]}, [traffic], run=run, tracking_root=tmp_path)  # type: ignore[arg-type]
     assert all((seconds_spent(tmp_path / name) or 0) > 0 for name in ("model", "imitation", "mpur"))
+
+
+def test_a_policy_is_judged_by_the_learned_cost_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic, judges = tmp_path / "traffic.parquet", []
+    write_parquet(clean_traffic(num_cars=60), traffic)
+    monkeypatch.setattr(module, "train_policy", lambda *_, learned_cost, **__: judges.append(learned_cost))
+    cost = Training("cost", CostTraining(network=POLICY.config.policy, updates=2, batch_size=4))  # type: ignore[union-attr]
+    judged = replace(START, name="judged", cost="cost")
+    assert with_needs([cost, START, judged], {"judged"}) == [cost, judged]
+    for training in (cost, START, judged):
+        train_one(training, [traffic], tmp_path, "cpu", None, Counter)
+    trained = load_learned_cost(tmp_path / "cost").state_dict()
+    assert judges[0] is None
+    assert all(torch.equal(value, trained[name]) for name, value in judges[1].state_dict().items())
