@@ -39,6 +39,7 @@ def evaluate(
     perturbed: bool = False,
     history: int = 20,
     min_seconds: float = 5.0,
+    max_cars: int | None = None,
     seed: int = 0,
     device: Device = "cpu",
 ) -> None:
@@ -56,6 +57,7 @@ def evaluate(
         perturbed: start a little off the recording, each car in its own way, the same for all agents.
         history: recorded frames (0.1 s) a car must have before it is taken over.
         min_seconds: the shortest drive that is scored.
+        max_cars: at most so many cars, chosen at random by the seed; all by default.
         seed: of everything random.
         device: where networks run.
     """
@@ -71,7 +73,7 @@ def evaluate(
     names = [path.name for path in files]
     evaluation = evaluate_with_bars(
         drivers, read_all(files), names=names, split=split, traffic=traffic, perturbed=perturbed,
-        history=history, min_seconds=min_seconds, seed=seed,
+        history=history, min_seconds=min_seconds, max_cars=max_cars, seed=seed,
     )  # fmt: skip
     print_table(write_results(evaluation, out))
 

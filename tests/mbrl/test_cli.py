@@ -25,6 +25,7 @@ from envs.recording import Recording
 from mbrl.cli import COMMANDS, SPINS, main
 from mbrl.commands.arguments import all_agents
 from mbrl.loop import NotFinite
+from tests.agents.scenes import clean_traffic
 from tests.toys import random_traffic
 
 PROJECT = Path(__file__).parents[2]
@@ -295,6 +296,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "evaluate --recording {file} --agent idm --agent idm --out {tmp}/o",
         "evaluate --recording {file} --agent idm --history -1 --out {tmp}/o",
         "evaluate --recording {file} --agent idm --min-seconds nan --out {tmp}/o",
+        "evaluate --recording {file} --agent idm --max-cars 0 --out {tmp}/o",
         "evaluate --recording {file} --recording {file} --agent idm --out {tmp}/o",
         "evaluate --recording {file} --agent= --out {tmp}/o",
         "evaluate --recording {file} --agent idm --history 100000 --out {tmp}/o/p",
@@ -453,6 +455,16 @@ def test_a_refused_command_keeps_what_was_there(file: Path, tmp_path: Path) -> N
 def test_missing_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(tmp_path), "--device", "cuda:99"]) == 2
     assert only_line(capsys.readouterr().err).startswith("headway: error: --device cuda:99 is not available")
+
+
+def test_few_cars_may_be_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, found = tmp_path / "traffic.parquet", []
+    write_parquet(clean_traffic(num_cars=24), file)
+    asked = f"evaluate --recording {file} --agent idm --split all --out {tmp_path}/o"
+    for few in ("", " --max-cars 2"):
+        assert main((asked + few).split()) == 0
+        found.append(json.loads((tmp_path / "o" / "results.json").read_text())["cars"])
+    assert found[0] > found[1] == 2
 
 
 # ---- info ----
