@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.base import Agent
 from agents.metrics import NEVER, RULES, Contact, Outcomes, Rule
+from agents.outcome_files import load_outcomes, save_outcomes
 from envs.drives import Drives
 from envs.ending import collisions
+from envs.errors import InputError
 from envs.replay import Observation, Replay, Step
 from envs.world import World
 
@@ -32,14 +35,26 @@ def drive(
     label: str | None = None,
     progress: Progress | None = None,
     stop_at_failure: bool = False,
+    kept: Path | None = None,
 ) -> Outcomes:
     """Drive all D drives, `replay.num_egos` at a time.
 
-    With `stop_at_failure` a drive ends with its first failure by the paper's rule: enough for that rule, and faster.
+    Args:
+        stop_at_failure: a drive ends with its first failure by the paper's rule: enough for that rule, and faster.
+        kept: file that has what was driven so far, written after every batch (agents.outcome_files), so that who was
+            killed goes on from there; in the end it has all drives.
+    Raises:
+        InputError: what is kept are drives of other cars, or it is damaged.
     """
     log = _Log.empty(len(drives), int((drives.limit_frame - drives.start_frame).max()))
-    timer = _Timer()
-    for begin in range(0, len(drives), replay.num_egos):
+    timer, driven = _Timer(), 0
+    if kept is not None and kept.exists():
+        before = load_outcomes(kept)
+        driven = len(before)
+        check_same_cars(before, replay.world, drives.take(slice(0, driven)), kept)
+        log.restore(before)
+        timer.restore(before)
+    for begin in range(driven, len(drives), replay.num_egos):
         part = np.arange(begin, min(begin + replay.num_egos, len(drives)))
 
         def report(done: int, before: int = begin) -> None:
@@ -47,7 +62,17 @@ def drive(
                 progress(label or agent.name, before + done, len(drives))
 
         _drive_batch(agent, replay, drives.take(part), log, part, timer, report, stop_at_failure)
+        if kept is not None:
+            so_far = drives.take(slice(0, part[-1] + 1))
+            save_outcomes(kept, log.outcomes(replay.world, so_far, timer.seconds_per_action))
     return log.outcomes(replay.world, drives, timer.seconds_per_action)
+
+
+def check_same_cars(outcomes: Outcomes, world: World, drives: Drives, path: Path) -> None:
+    """Raise InputError if outcomes that a file keeps are not of these drives."""
+    starts = human_states(world, drives)[:, 0]
+    if not np.array_equal(outcomes.human_states[:, 0], starts):
+        raise InputError("these are drives of other cars; delete it to drive again", path=path)
 
 
 def _drive_batch(
@@ -100,6 +125,12 @@ class _Timer:
 
     def __init__(self) -> None:
         self.calls: list[tuple[float, int]] = []
+        self.before = np.zeros(2)  # seconds and calls for one ego, of an earlier process
+
+    def restore(self, outcomes: Outcomes) -> None:
+        """Count what was driven before."""
+        actions = outcomes.num_steps.sum()
+        self.before = np.array([outcomes.seconds_per_action * actions, actions])
 
     @contextmanager
     def of(self, num_egos: int) -> Iterator[None]:
@@ -110,7 +141,7 @@ class _Timer:
 
     @property
     def seconds_per_action(self) -> float:
-        seconds, egos = np.sum(self.calls[NUM_WARM_UP:] or self.calls, 0)
+        seconds, egos = self.before + np.sum(self.calls[NUM_WARM_UP:] or self.calls or [(0.0, 0)], 0)
         return float(seconds / egos)
 
 
@@ -157,6 +188,16 @@ class _Log:
             states=np.full((num, max_steps + 1, 4), np.nan, np.float32),
         )
 
+    def restore(self, outcomes: Outcomes) -> None:
+        """Write down what was driven before, as the first rows."""
+        num, width = outcomes.states.shape[:2]
+        self.num_steps[:num], self.arrived[:num] = outcomes.num_steps, outcomes.arrived
+        self.off_road[:num], self.min_ttc[:num] = outcomes.off_road, outcomes.min_ttc
+        self.states[:num, :width] = outcomes.states
+        for rule, contact in outcomes.contacts.items():
+            for column, values in zip(self.contacts[rule], contact, strict=True):
+                column[:num] = values
+
     def record(
         self,
         rows: NDArray[np.int64],
@@ -183,14 +224,20 @@ class _Log:
             event.vehicle[rows[is_first]] = contact.vehicle[is_first]
 
     def outcomes(self, world: World, drives: Drives, seconds_per_action: float) -> Outcomes:
+        """Of the first rows, those of `drives`."""
+        num = len(drives)
+        num_steps = self.num_steps[:num]
         return Outcomes(
             dt=world.dt,
-            num_steps=self.num_steps,
-            arrived=self.arrived,
-            off_road=self.off_road,
-            contacts=self.contacts,
-            min_ttc=self.min_ttc,
-            states=self.states[:, : self.num_steps.max() + 1].copy(),
+            num_steps=num_steps,
+            arrived=self.arrived[:num],
+            off_road=self.off_road[:num],
+            contacts={
+                rule: Contact(step[:num], at_fault[:num], vehicle[:num])
+                for rule, (step, at_fault, vehicle) in self.contacts.items()
+            },
+            min_ttc=self.min_ttc[:num],
+            states=self.states[:num, : num_steps.max() + 1].copy(),
             human_states=human_states(world, drives),
             seconds_per_action=seconds_per_action,
         )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,7 @@ def evaluate(
     view: View | None = None,
     progress: Progress | None = None,
     stop_at_failure: bool = False,
+    kept: Sequence[Path] | None = None,
 ) -> Evaluation:
     """Drive every agent on the cars of a split whose human succeeds.
 
@@ -110,8 +112,10 @@ def evaluate(
             taken from the agents; one that looks further back sees the first frame repeated.
         stop_at_failure: end each drive with its first failure by the paper's rule; other rules then miss what follows.
         progress: called with (what is driven, cars done, cars in all).
+        kept: a file for each agent, that its drives go on from if they were interrupted (see agents.driving).
     Raises:
-        InputError: no car of the split can be scored; history or min_seconds make no sense.
+        InputError: no car of the split can be scored; history or min_seconds make no sense; drives of other cars are
+            kept.
     """
     if history < 1:
         raise InputError(f"history={history} must be at least 1")
@@ -121,6 +125,9 @@ def evaluate(
         raise ValueError("at least one agent is needed")
     if names is not None and len(names) != len(recordings):
         raise ValueError(f"{len(names)} names for {len(recordings)} recordings")
+    files: Sequence[Path | None] = [None] * len(agents) if kept is None else kept
+    if len(files) != len(agents):
+        raise ValueError(f"{len(files)} files for the drives of {len(agents)} agents")
     labels = list(names) if names is not None else [r.site.name for r in recordings]
     drives = cars_of(recordings, split, names=labels, history=history, min_seconds=min_seconds)
     drives = _choose(drives, max_cars, seed)
@@ -148,9 +155,9 @@ def evaluate(
         Run(
             agent.name,
             agent.seed,
-            drive(agent, replay, drives, progress=progress, stop_at_failure=stop_at_failure),
+            drive(agent, replay, drives, progress=progress, stop_at_failure=stop_at_failure, kept=file),
         )
-        for agent in agents
+        for agent, file in zip(agents, files, strict=True)
     ]
     return Evaluation(
         list(recordings), labels, split, traffic, perturbed, seed, replay.world, drives, dropped, runs

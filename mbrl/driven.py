@@ -1,6 +1,7 @@
 """Who drove, kept: every agent's drives are a job of their own, with a file of their own.
 
-What was driven is not driven again; the same command goes on where it was interrupted.
+What was driven is not driven again; the same command goes on where it was interrupted, within a drive too: what is
+driven batch by batch is kept in a file beside it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from agents import Agent, Human
+from agents.driving import check_same_cars
 from agents.evaluate import Evaluation, Run, evaluate
-from agents.outcome_files import load_outcomes, save_outcomes
-from envs.errors import InputError
+from agents.outcome_files import load_outcomes
 from envs.formats import read
 from mbrl.progress import MakeCounter
 from mbrl.side_by_side import Job
@@ -48,12 +47,10 @@ def gathered(drivers: Sequence[Driver], files: Sequence[Path], **options: Any) -
         InputError: somebody drove other cars.
     """
     human = _evaluate(Human(), files, options)
-    starts = human.runs[0].outcomes.human_states[:, 0]
     runs = []
     for driver in drivers:
         outcomes = load_outcomes(driver.file)
-        if not np.array_equal(outcomes.human_states[:, 0], starts):
-            raise InputError("these are drives of other cars; delete it to drive again", path=driver.file)
+        check_same_cars(outcomes, human.world, human.drives, driver.file)
         runs.append(Run(driver.name, driver.seed, outcomes))
     return replace(human, runs=runs)
 
@@ -66,9 +63,10 @@ def _drive(driver: Driver, files: Sequence[Path], options: dict[str, Any], progr
             if what == agent.name:  # not the human, who says which cars can be driven
                 bar.reach(100 * done // total)
 
-        evaluation = _evaluate(agent, files, {**options, "num_egos": driver.at_once, "progress": report})
-    driver.file.parent.mkdir(parents=True, exist_ok=True)
-    save_outcomes(driver.file, evaluation.runs[0].outcomes)
+        driver.file.parent.mkdir(parents=True, exist_ok=True)
+        part = driver.file.with_suffix(".part.npz")
+        _evaluate(agent, files, {**options, "num_egos": driver.at_once, "progress": report, "kept": [part]})
+    part.replace(driver.file)
 
 
 def _evaluate(agent: Agent, files: Sequence[Path], options: dict[str, Any]) -> Evaluation:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from agents import Agent, Human, NoAction
 from agents.evaluate import Evaluation, evaluate
 from agents.metrics import NEVER, RULES, Outcomes
+from agents.outcome_files import load_outcomes, save_outcomes
 from envs.errors import InputError
 from envs.recording import Recording
+from envs.replay import Observation, Replay
 from tests.agents import scenes
 
 
@@ -152,6 +160,48 @@ def test_an_agent_sees_exactly_its_history_and_begins_with_every_batch(clean):
     for one in (agent, longer):
         assert one.seen.count(()) == 2
         assert {shape for shape in one.seen if shape} == {(10, one.history, 3, 117, 24)}
+
+
+def test_interrupted_drives_go_on_with_the_batch_after_the_last(clean, tmp_path):
+    file = tmp_path / "drives.npz"
+
+    def driven(agent: Agent, kept: list[Path] | None = None, **options: Any) -> Outcomes:
+        evaluation = evaluate([agent], [clean], split="all", num_egos=2, threads=1, kept=kept, **options)
+        return evaluation.runs[0].outcomes
+
+    class Killed(NoAction):
+        """In the first step of its third batch."""
+
+        batch = 0
+
+        def begin(self, replay: Replay) -> None:
+            self.batch += 1
+
+        def act(self, observation: Observation) -> NDArray[np.float32]:
+            if self.batch == 3:
+                raise KeyboardInterrupt
+            return super().act(observation)
+
+    whole = driven(NoAction())
+    assert len(whole) > 4
+    with pytest.raises(KeyboardInterrupt):
+        driven(Killed(), [file])
+    before = load_outcomes(file)
+    assert len(before) == 4
+    save_outcomes(file, replace(before, seconds_per_action=3.0))
+    rest = Killed()
+    rest.batch = 10
+    resumed = driven(rest, [file])
+    assert rest.batch == 10 + math.ceil((len(whole) - 4) / 2)
+    for outcomes in (resumed, load_outcomes(file)):
+        assert_same(outcomes, whole)
+        np.testing.assert_array_equal(outcomes.human_states, whole.human_states)
+    time_before = 3.0 * before.num_steps.sum() / whole.num_steps.sum()  # doing nothing takes none
+    assert resumed.seconds_per_action == pytest.approx(time_before, abs=0.03)
+    with pytest.raises(
+        InputError, match=r"drives\.npz: these are drives of other cars; delete it to drive again"
+    ):
+        driven(NoAction(), [file], max_cars=5)
 
 
 def test_cars_whose_human_fails_are_dropped_and_listed():

@@ -21,6 +21,7 @@ def test_kept_drives_are_of_the_same_cars(tmp_path: Path) -> None:
     driver = Driver("no-action", None, tmp_path / "drives" / "no-action.npz", partial(NoAction, "no-action"))
     (job,) = still_to_drive([driver], [file], split="all", max_cars=6)
     job.function(*job.arguments, progress=Counter)
+    assert [path.name for path in driver.file.parent.iterdir()] == ["no-action.npz"]
     assert still_to_drive([driver], [file], split="all", max_cars=6) == []
     together = gathered([driver], [file], split="all", max_cars=6)
     assert [len(run.outcomes) for run in together.runs] == [len(together.drives)] == [6]
